@@ -1,236 +1,263 @@
 """Times the two networks in watchpost's engine and in its peers: same files, same input, same run,
 one core, in turns.
 
-    python3 -m venv VENV && VENV/bin/pip install -r benches/peers/requirements.txt cargo build
-    --release --bench engine VENV/bin/python benches/peers/networks.py --engine
-    target/release/deps/engine-HASH --float DIR [--image PHOTO] [--rounds N]
+    python3 -m venv VENV
+    VENV/bin/pip install -r benches/peers/requirements.txt
+    cargo bench --no-run --no-default-features --features any-network --bench engine
+    VENV/bin/python benches/peers/networks.py --engine target/release/deps/engine-HASH \\
+        --float DIR [--avx2] [--image PHOTO] [--rounds N] [--keep FOLDER] [--only NAME,NAME]
 
-`--float DIR` is where `models/rebuild --float DIR` wrote the networks in floating point. Each round
-runs every engine a few times, so that whatever else the machine does meets all of them alike; the
-figures are medians of processor time (every engine has one thread). FaceDetectorYN also decodes and
-suppresses, which the others are not timed for; tract runs once a round, as it is slow. The outputs
-of the quantized files are compared with onnxruntime's, so that nobody is fast by being wrong."""
+* `--float DIR` is where `models/rebuild --float DIR` wrote the networks in floating point.
+* Every peer is a process of its own (`peer.py`), in its best setting for one thread. Each round
+  runs every one of them a few times, so that whatever else the machine does meets all of them
+  alike; the figures are medians of processor time.
+* A peer that cannot run a network is named in the table, with the reason.
+* `--avx2` hides wider registers and dot products from every peer (`avx2.py`), so that any machine
+  prints the table of a processor that has AVX2 and no more.
+* Every peer's outputs are compared with onnxruntime's of the floating-point file, ours with those
+  of the quantized file as well, so that nobody is fast by being wrong.
+* FaceDetectorYN also decodes and suppresses, which the others are not timed for. tract runs once a
+  round, as it is slow."""
 
 import argparse
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
-import time
 
-# Before any library starts its threads.
-for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[variable] = "1"
-
+import avx2
 import cv2
-import ncnn
 import numpy as np
-import onnxruntime
-import openvino
+import onnx
+import peer as peers
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 A_ROUND = 3
+WARM_UP = 3
+# Each with the file that it runs: the quantized one of the repository, or the one in floating
+# point, which it may quantize by itself.
+WANTED = (
+    ("onnxruntime", "fp32", "float"),
+    ("onnxruntime", "int8", "int8"),
+    ("OpenVINO", "fp32", "float"),
+    ("OpenVINO", "bf16", "float"),
+    ("OpenVINO", "int8", "int8"),
+    ("LiteRT", "fp32", "float"),
+    ("LiteRT", "int8", "int8"),
+    ("ExecuTorch", "fp32", "float"),
+    ("ExecuTorch", "int8", "float"),
+    ("MNN", "fp32", "float"),
+    ("MNN", "bf16", "float"),
+    ("MNN", "int8", "float"),
+    ("ncnn", "fp32", "float"),
+    ("ncnn", "bf16", "float"),
+    ("OpenCV DNN", "fp32", "float"),
+    ("OpenCV DNN", "int8", "int8"),
+    ("OpenCV FaceDetectorYN", "fp32", "float"),
+)
+OURS = ("avx2", "avxvnni", "avx512vnni", "neon", "neon-dot")
 
 
-def processor_time():
-    """Of this process, all threads."""
-    return time.clock_gettime(time.CLOCK_PROCESS_CPUTIME_ID)
+class Cannot(Exception):
+    """Why a peer is not in the table."""
 
 
-class Onnxruntime:
-    def __init__(self, path, _folder):
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        self.session = onnxruntime.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
-        self.name = self.session.get_inputs()[0].name
+class Child:
+    """A process that runs its network so many times for each line that it is sent."""
 
-    def run(self, blob):
-        return self.session.run(None, {self.name: blob})
-
-
-class OpenVino:
-    def __init__(self, path, _folder, precision):
-        core = openvino.Core()
-        settings = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY"}
-        settings["INFERENCE_PRECISION_HINT"] = precision
-        self.request = core.compile_model(str(path), "CPU", settings).create_infer_request()
-
-    def run(self, blob):
-        self.request.infer([blob], share_inputs=True)
-
-
-class Ncnn:
-    def __init__(self, path, folder, shape):
-        copy = pathlib.Path(folder) / path.name
-        if not copy.exists():
-            copy.write_bytes(path.read_bytes())
-        stem = copy.with_suffix("").name.replace(".", "_")
-        param, weights = copy.parent / f"{stem}.ncnn.param", copy.parent / f"{stem}.ncnn.bin"
-        if not param.exists():
-            size = "[" + ",".join(str(s) for s in shape) + "]"
-            subprocess.run(
-                ["pnnx", str(copy), f"inputshape={size}"],
-                check=True,
-                cwd=copy.parent,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-        self.net = ncnn.Net()
-        self.net.opt.num_threads = 1
-        if self.net.load_param(str(param)) or self.net.load_model(str(weights)):
-            raise RuntimeError("ncnn does not load it")
-        self.inputs, self.outputs = self.net.input_names(), self.net.output_names()
-
-    def run(self, blob):
-        extractor = self.net.create_extractor()
-        extractor.input(self.inputs[0], ncnn.Mat(blob[0]))
-        return [extractor.extract(name)[1] for name in self.outputs]
-
-
-class OpenCv:
-    def __init__(self, path, _folder):
-        cv2.setNumThreads(1)
-        self.net = cv2.dnn.readNet(str(path))
-        self.names = self.net.getUnconnectedOutLayersNames()
-
-    def run(self, blob):
-        self.net.setInput(blob)
-        return self.net.forward(self.names)
-
-
-class FaceDetectorYn:
-    """Takes the photograph itself, and decodes as well."""
-
-    def __init__(self, path, _folder, shape):
-        cv2.setNumThreads(1)
-        self.detector = cv2.FaceDetectorYN.create(
-            str(path), "", (shape[3], shape[2]), 0.6, 0.45, 5000
-        )
-
-    def run(self, image):
-        return self.detector.detect(image)
-
-
-class Engine:
-    """One of the engines of `benches/engine.rs`, which runs `each` times for each line that it is
-    sent."""
-
-    def __init__(self, engine, model, shape, normalization, image, folder, each=A_ROUND, only=None):
-        raw = pathlib.Path(folder) / f"{model.stem}.raw"
-        raw.write_bytes(image.tobytes())
-        self.outputs = pathlib.Path(folder) / f"{model.stem}.out"
-        environment = {**os.environ, "SERVE": str(each)} | ({"ENGINES": only} if only else {})
-        arguments = [
-            engine,
-            str(model),
-            str(shape[2]),
-            str(shape[3]),
-            normalization,
-            str(raw),
-            str(self.outputs),
-        ]
+    def __init__(self, command, environment, outputs, errors):
+        self.outputs, self.errors, self.micros = outputs, errors, []
         self.process = subprocess.Popen(
-            arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors.open("w"),
+            text=True,
+            env={**os.environ, **environment},
         )
-        self.micros = {}
+
+    def answer(self):
+        line = self.process.stdout.readline()
+        if not line:
+            code = self.process.wait()
+            why = f"ended by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+            said = self.errors.read_text(errors="replace").strip().splitlines()
+            raise Cannot(f"{why} {said[-1][:120] if said else ''}".strip())
+        return json.loads(line)
 
     def round(self):
         self.process.stdin.write("round\n")
         self.process.stdin.flush()
-        for name, micros in json.loads(self.process.stdout.readline()).items():
-            self.micros.setdefault(name, []).extend(micros)
+        answer = self.answer()
+        # The engine names what it ran.
+        self.micros += answer if isinstance(answer, list) else next(iter(answer.values()))
 
     def end(self):
+        """The outputs, one after the other."""
         self.process.stdin.close()
         if self.process.wait():
-            sys.exit("the engine's benchmark failed")
+            raise Cannot(f"exit code {self.process.returncode} at the end")
+        file = next(iter(sorted(self.outputs.parent.glob(f"{self.outputs.name}*"))), None)
+        return None if file is None else np.fromfile(file, np.float32).astype(np.float64)
 
 
-def compare(watchpost, reference):
-    """The smallest cosine between an output of the plan and onnxruntime's on the same quantized
-    file."""
-    file = next(iter(watchpost.outputs.parent.glob(f"{watchpost.outputs.name}.plan-*.f32")), None)
-    if file is None:
-        return None
-    theirs = [np.asarray(output, np.float64).ravel() for output in reference]
-    ours = np.split(
-        np.fromfile(file, np.float32).astype(np.float64), np.cumsum([t.size for t in theirs])[:-1]
-    )
-    return min(
-        float(o @ t / (np.linalg.norm(o) * np.linalg.norm(t)))
-        for o, t in zip(ours, theirs, strict=True)
-    )
+class Network:
+    """One of the two networks: its files, and the picture that it is given."""
 
+    def __init__(self, title, stem, shape, mean, scale, photograph, arguments, folder):
+        self.title, self.stem, self.shape = title, stem, shape
+        self.mean, self.scale = mean, scale
+        self.arguments, self.folder = arguments, folder
+        self.int8 = ROOT / f"models/{stem}_int8.onnx"
+        self.float32 = arguments.float / f"{stem}_fp32.onnx"
+        size = (shape[3], shape[2])
+        image = cv2.resize(photograph, size, interpolation=cv2.INTER_AREA)
+        self.raw = folder / f"{stem}.raw"
+        self.raw.write_bytes(image.tobytes())
+        self.names = [output.name for output in onnx.load(str(self.int8)).graph.output]
 
-def measure(title, int8, float32, shape, image, mean, scale, arguments, folder):
-    planes = image.astype(np.float32).transpose(2, 0, 1)[None]
-    raw = np.ascontiguousarray(planes - 128.0)  # what the quantized files take
-    blob = np.ascontiguousarray((planes - mean) * scale)  # what the floating-point files take
-    wanted = {
-        "onnxruntime fp32": lambda: (Onnxruntime(float32, folder), blob),
-        "onnxruntime int8": lambda: (Onnxruntime(int8, folder), raw),
-        "OpenVINO fp32": lambda: (OpenVino(float32, folder, "f32"), blob),
-        "OpenVINO bf16": lambda: (OpenVino(float32, folder, "bf16"), blob),
-        "OpenVINO int8": lambda: (OpenVino(int8, folder, "f32"), raw),
-        "ncnn fp32": lambda: (Ncnn(float32, folder, shape), blob),
-        "OpenCV DNN fp32": lambda: (OpenCv(float32, folder), blob),
-        "OpenCV DNN int8": lambda: (OpenCv(int8, folder), raw),
-    }
-    if shape[2] > 112:
-        wanted["OpenCV FaceDetectorYN"] = lambda: (FaceDetectorYn(float32, folder, shape), image)
-    peers, absent = {}, {}
-    for name, make in wanted.items():
-        try:
-            peer, data = make()
-            peer.run(data)
-            peers[name] = (peer, data, [])
-        except Exception as error:  # a peer that cannot do it is named, not hidden
-            absent[name] = str(error).strip().splitlines()[0][:120]
-    # First the fastest kernels of this processor; then plain tract on either file.
-    engines = {"watchpost": Engine(arguments.engine, int8, shape, "shifted", image, folder)}
-    for file, normalization, kind in (
-        (float32, "none" if scale == 1.0 else "symmetric", "fp32"),
-        (int8, "shifted", "int8"),
-    ):
-        engines[f"plain {kind}"] = Engine(
-            arguments.engine, file, shape, normalization, image, folder, 1, "tract"
-        )
-    ours = engines["watchpost"]
-    for n in range(arguments.rounds + 3):
-        for peer, data, micros in peers.values():
-            for _ in range(A_ROUND):
-                start = processor_time()
-                peer.run(data)
-                if n >= 3:
-                    micros.append((processor_time() - start) * 1e6)
-        for engine in engines.values():
-            engine.round()
-    for engine in engines.values():
-        engine.end()
-    rows = {name: float(np.median(micros)) for name, (_, _, micros) in peers.items()}
-    for who, engine in engines.items():
-        warm = 3 * (A_ROUND if engine is ours else 1)
-        rows |= {
-            f"{who} {name}": float(np.median(micros[warm:]))
-            for name, micros in engine.micros.items()
+    def peer(self, name, precision, file):
+        """Starts a peer, which converts the file first."""
+        quantized = file == "int8"
+        outputs = self.folder / f"{self.stem}-{name}-{precision}.out".replace(" ", "-")
+        fields = {
+            "peer": name,
+            "precision": precision,
+            "file": str(self.int8 if quantized else self.float32),
+            "folder": str(self.folder),
+            "shape": self.shape,
+            "mean": 128.0 if quantized else self.mean,
+            "scale": 1.0 if quantized else self.scale,
+            "image": str(self.raw),
+            "names": self.names,
+            "values": sum(sizes_of(self)),
+            "outputs": str(outputs),
+            "each": A_ROUND,
         }
-    plan = min(micros for name, micros in rows.items() if name.startswith("watchpost plan"))
-    cosine = (
-        compare(ours, peers["onnxruntime int8"][0].run(raw))
-        if "onnxruntime int8" in peers
-        else None
+        environment = {}
+        if self.arguments.avx2:
+            environment = avx2.environment(name, self.arguments.keep)
+        child = Child(
+            [sys.executable, str(pathlib.Path(peers.__file__)), json.dumps(fields)],
+            environment,
+            outputs,
+            outputs.with_suffix(".err"),
+        )
+        if why := child.answer().get("cannot"):
+            raise Cannot(why)
+        return child
+
+    def engine(self, only, file, each=A_ROUND):
+        """Starts one of the engines of `benches/engine.rs`."""
+        outputs = self.folder / f"{self.stem}-{only}-{file}.plan"
+        normalization = "shifted"
+        if file == "float":
+            normalization = "none" if self.scale == 1.0 else "symmetric"
+        program, environment = self.arguments.engine, {"ENGINES": only, "SERVE": str(each)}
+        if only == "tract" and self.arguments.avx2:
+            program, hidden = avx2.program(pathlib.Path(program), self.arguments.keep)
+            environment |= hidden
+        arguments = [self.int8 if file == "int8" else self.float32, *self.shape[2:], normalization]
+        arguments += [self.raw, outputs]
+        return Child(
+            [str(program), *map(str, arguments)],
+            environment,
+            outputs,
+            outputs.with_suffix(".err"),
+        )
+
+    def starts(self):
+        """Name in the table -> how it is started, ours first."""
+        starts = {}
+        for kernels in OURS:
+            starts[f"watchpost {kernels}"] = lambda k=kernels: self.engine(k, "int8")
+        for name, precision, file in WANTED:
+            if name == "OpenCV FaceDetectorYN":
+                if self.shape[2] > 112:
+                    starts[name] = lambda n=name, p=precision, f=file: self.peer(n, p, f)
+                continue
+            starts[f"{name} {precision}"] = lambda n=name, p=precision, f=file: self.peer(n, p, f)
+        starts["tract fp32"] = lambda: self.engine("tract", "float", 1)
+        starts["tract int8"] = lambda: self.engine("tract", "int8", 1)
+        return starts
+
+
+def cosine(mine, theirs, sizes):
+    """The smallest one between outputs of the same place."""
+    if mine is None or theirs is None or mine.size != theirs.size:
+        return None
+    ends = np.cumsum(sizes)[:-1]
+    return min(
+        float(m @ t / (np.linalg.norm(m) * np.linalg.norm(t) or 1.0))
+        for m, t in zip(np.split(mine, ends), np.split(theirs, ends), strict=True)
     )
-    return {
-        "network": title,
-        "ms": {n: m / 1e3 for n, m in rows.items()},
-        "ratio": {n: m / plan for n, m in rows.items()},
-        "absent": absent,
-        "smallest_cosine": cosine,
+
+
+def sizes_of(network):
+    """How many values each output has, by the shapes of the network."""
+    if network.shape[2] == 112:
+        return [512]
+    cells = [network.shape[2] * network.shape[3] // stride**2 for stride in (8, 16, 32)]
+    return [c * of for of in (1, 1, 4, 10) for c in cells]
+
+
+def measure(network):
+    arguments, running, absent = network.arguments, {}, {}
+    chosen = arguments.only.split(",") if arguments.only else None
+    for name, start in network.starts().items():
+        if chosen and not any(name.startswith(c) for c in chosen):
+            continue
+        try:
+            child = start()
+            child.round()
+            running[name] = child
+        except Cannot as why:
+            # Instruction sets of another machine need no line.
+            if not name.startswith("watchpost"):
+                absent[name] = str(why)
+    for n in range(arguments.rounds + WARM_UP):
+        for name, child in list(running.items()):
+            try:
+                child.round()
+            except Cannot as why:
+                absent[name] = str(why)
+                del running[name]
+                continue
+            if n == WARM_UP - 1:
+                child.micros.clear()
+    ms, outputs = {}, {}
+    for name, child in running.items():
+        outputs[name] = child.end()
+        ms[name] = float(np.median(child.micros)) / 1e3
+    sizes = sizes_of(network)
+    near = {
+        kind: {n: cosine(o, outputs.get(f"onnxruntime {kind}"), sizes) for n, o in outputs.items()}
+        for kind in ("fp32", "int8")
     }
+    return {"network": network.title, "ms": ms, "absent": absent, "cosine": near}
+
+
+def show(result, arguments):
+    where = "AVX2, wider registers hidden" if arguments.avx2 else "this machine's best"
+    print(
+        f"\n{result['network']}, {where}: medians of {arguments.rounds * A_ROUND} runs, processor "
+        "time, one core"
+    )
+    ours = {name: ms for name, ms in result["ms"].items() if name.startswith("watchpost")}
+    if arguments.avx2:  # the others are no AVX2
+        ours = {name: ms for name, ms in ours.items() if name == "watchpost avx2"} or ours
+    plan = min(ours.values(), default=None)
+    print("                            ms   times ours   cosine with onnxruntime's fp32, int8")
+    for name, ms in sorted(result["ms"].items(), key=lambda row: row[1]):
+        near = [result["cosine"][kind].get(name) for kind in ("fp32", "int8")]
+        said = "  ".join("  -    " if n is None else f"{n:.5f}" for n in near)
+        times = f"{ms / plan:8.2f}" if plan else " " * 8
+        print(f"  {name:22} {ms:8.3f}   {times}     {said}")
+    for name, why in result["absent"].items():
+        print(f"  {name:22} cannot: {why}")
 
 
 def main():
@@ -243,9 +270,12 @@ def main():
     parser.add_argument(
         "--float", required=True, type=pathlib.Path, help="folder with the floating-point networks"
     )
+    parser.add_argument("--avx2", action="store_true", help="hold every peer to AVX2")
     parser.add_argument("--image", help="photograph; a bundled one where absent")
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--core", type=int, default=max(os.sched_getaffinity(0)))
+    parser.add_argument("--only", help="beginnings of names in the table, with commas")
+    parser.add_argument("--keep", type=pathlib.Path, help="folder for what --avx2 copies")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     os.sched_setaffinity(0, {arguments.core})
@@ -254,41 +284,19 @@ def main():
     if photograph is None:
         sys.exit(f"{picture} is no readable photograph")
     results = []
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        arguments.keep = arguments.keep or folder
         for title, stem, shape, mean, scale in (
             ("detector 640x480", "yunet_s", (1, 3, 480, 640), 0.0, 1.0),
             ("embedder 112x112", "fr_feature", (1, 3, 112, 112), 127.5, 1 / 128),
         ):
-            image = cv2.resize(photograph, (shape[3], shape[2]), interpolation=cv2.INTER_AREA)
-            results.append(
-                measure(
-                    title,
-                    ROOT / f"models/{stem}_int8.onnx",
-                    arguments.float / f"{stem}_fp32.onnx",
-                    shape,
-                    image,
-                    mean,
-                    scale,
-                    arguments,
-                    folder,
-                )
-            )
+            network = Network(title, stem, shape, mean, scale, photograph, arguments, folder)
+            results.append(measure(network))
+            if not arguments.json:
+                show(results[-1], arguments)
     if arguments.json:
         print(json.dumps(results))
-        return
-    for result in results:
-        print(
-            f"\n{result['network']}: medians of {arguments.rounds * A_ROUND} runs, processor time, "
-            "one core"
-        )
-        for name, ms in sorted(result["ms"].items(), key=lambda row: row[1]):
-            print(f"  {name:24} {ms:8.3f} ms  {result['ratio'][name]:6.2f} times the plan")
-        for name, why in result["absent"].items():
-            print(f"  {name:24} cannot: {why}")
-        if result["smallest_cosine"] is not None:
-            print(
-                f"  outputs and onnxruntime's int8: cosine at least {result['smallest_cosine']:.5f}"
-            )
 
 
 if __name__ == "__main__":
