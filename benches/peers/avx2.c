@@ -1,8 +1,9 @@
-/* Preloaded into a peer whose copy of `cpuid` was replaced by `ud2` (see avx2.py): answers as a
- * processor without AVX-512, AVX-VNNI and AMX would.
+/* Preloaded into a peer in whose copy every `cpuid` was replaced by 0f ff (`ud0`; see avx2.py):
+ * answers as a processor without AVX-512, AVX-VNNI and AMX would.
  *
  * - Leaves other than 7 and 0x24 are the processor's own.
- * - An `ud2` that is none of ours is passed on to the default: the process ends as it would have. */
+ * - Compilers do not use `ud0`, so each one is ours. Another illegal instruction ends the process,
+ *   as it would have without this. */
 #define _GNU_SOURCE
 #include <cpuid.h>
 #include <signal.h>
@@ -11,7 +12,8 @@
 #include <ucontext.h>
 
 /* Leaf 7, EBX: AVX512F, DQ, IFMA, PF, ER, CD, BW, VL. */
-#define HIDDEN_EBX (1u << 16 | 1u << 17 | 1u << 21 | 1u << 26 | 1u << 27 | 1u << 28 | 1u << 30 | 1u << 31)
+#define HIDDEN_EBX                                                                                 \
+    (1u << 16 | 1u << 17 | 1u << 21 | 1u << 26 | 1u << 27 | 1u << 28 | 1u << 30 | 1u << 31)
 /* ECX: VBMI, VBMI2, VNNI, BITALG, VPOPCNTDQ. */
 #define HIDDEN_ECX (1u << 1 | 1u << 6 | 1u << 11 | 1u << 12 | 1u << 14)
 /* EDX: 4VNNIW, 4FMAPS, VP2INTERSECT, AMX-BF16, AVX512-FP16, AMX-TILE, AMX-INT8. */
@@ -27,8 +29,6 @@ static void answer(int number, siginfo_t *info, void *opaque)
     const unsigned char *at = (const unsigned char *)r[REG_RIP];
     unsigned a, b, c, d, leaf = (unsigned)r[REG_RAX], sub = (unsigned)r[REG_RCX];
     (void)info;
-    /* `ud2` and a mark of ours do not fit in two bytes: `ud0` without operand is not used by
-     * compilers, so that 0f ff is ours. */
     if (at[0] != 0x0f || at[1] != 0xff) {
         signal(number, SIG_DFL);
         return;
