@@ -11,12 +11,13 @@ use super::Links;
 use super::handover::Taken;
 use crate::audit::record::{AuditEvent, ListRecord, WipedThing};
 use crate::clock::Clock;
-use crate::delivery::event::{Candidate, ControlAnswer};
+use crate::delivery::event::{Candidate, ControlAnswer, ReviewState};
 use crate::delivery::{Inbound, InboundKind, Receipt, RevokedCandidates};
 use crate::device::Device;
 use crate::device::pipeline::PipelineError;
 use crate::device::reviews::{ControlSite, Reviews};
 use crate::hardware;
+use crate::review::docket::NotCounted;
 use crate::source::{Captured, Pace};
 
 /// How long to wait for a frame before the list's standing is checked again.
@@ -47,6 +48,8 @@ pub struct VisionThread<'a> {
     unwiped: Vec<RevokedCandidates>,
     /// Of messages that were followed or refused, to be acknowledged.
     followed: Vec<Receipt>,
+    /// States of reviews that are recorded and not stored yet: nobody hears of them before.
+    untold: Vec<ReviewState>,
     /// What the audit log said last of the list in force.
     recorded_list: Option<ListRecord>,
 }
@@ -65,6 +68,7 @@ impl<'a> VisionThread<'a> {
             first_frame_logged: false,
             unwiped: Vec::new(),
             followed: Vec::new(),
+            untold: Vec::new(),
             recorded_list: None,
         };
         thread.publish_list();
@@ -176,7 +180,7 @@ impl<'a> VisionThread<'a> {
             }
             Err(blindness) => {
                 warn!("A verdict does not count, as no keys are believed: {blindness}.");
-                self.reviews.turn_away(message);
+                self.reviews.turn_away(message, NotCounted::NoKeys);
             }
         }
     }
@@ -221,9 +225,13 @@ impl<'a> VisionThread<'a> {
             auditor.sign(delivery);
         }
         self.reviews.store(now);
-        for step in steps {
-            if let Err(error) = delivery.publish_review_state(step.state, now) {
-                warn!("The state of a review is not published: {error}.");
+        self.untold.extend(steps.into_iter().map(|step| step.state));
+        // Whoever hears that a verdict counts sends it no more: it has to survive a restart first.
+        if self.reviews.is_stored() {
+            for state in self.untold.drain(..) {
+                if let Err(error) = delivery.publish_review_state(state, now) {
+                    warn!("The state of a review is not published: {error}.");
+                }
             }
         }
         for answer in answers {

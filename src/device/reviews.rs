@@ -12,7 +12,7 @@
 //!   that were searched for count while reviews are asked for, and are stored now and then: a kill
 //!   forgets minutes of them, which makes the watchdog stricter and never kinder.
 //! * Where what was counted is missing beside a docket, that is said ([`Reviews::lost`]).
-//! * While the clock is not believed nothing expires.
+//! * While the clock is not believed nothing expires, and no verdict counts: each is answered so.
 //! * A verdict on what is no candidate may be one on a control: [`controls`].
 //!
 //! The state machines are [`crate::review::docket`] and the watchdog; here are their files, their
@@ -256,8 +256,6 @@ impl Reviews {
         now: Option<OffsetDateTime>,
     ) {
         self.set_keys(Some(trust), key);
-        // While the clock is not believed no deadline has passed.
-        let now = now.unwrap_or(OffsetDateTime::UNIX_EPOCH);
         let Some(key) = key else {
             self.counters.refused += 1;
             warn!(
@@ -269,15 +267,24 @@ impl Reviews {
         let verdict = match verdict::open(message, trust, &self.device, key) {
             Ok(verdict) => verdict,
             Err(error) => {
-                match error.kind() {
-                    VerdictErrorKind::Refused => self.counters.refused += 1,
-                    VerdictErrorKind::Malformed | VerdictErrorKind::NotAuthentic => {
+                warn!("A verdict does not count: {error}.");
+                match (error.kind(), verdict::authenticate(message, trust, &self.device)) {
+                    // Whoever gave it waits for an answer, and can give another.
+                    (VerdictErrorKind::Refused, Ok(_)) => {
+                        self.turn_away(message, NotCounted::Unopened);
+                    }
+                    (VerdictErrorKind::Refused, Err(_)) => self.counters.refused += 1,
+                    (VerdictErrorKind::Malformed | VerdictErrorKind::NotAuthentic, _) => {
                         self.counters.not_authentic += 1;
                     }
                 }
-                warn!("A verdict does not count: {error}.");
                 return;
             }
+        };
+        // A candidate whose time is over must not be confirmed by a clock that has not been set.
+        let Some(now) = now else {
+            self.turn_away(message, NotCounted::NoClock);
+            return;
         };
         let reviewer = verdict.reviewer().to_string();
         // A candidate's first: what was published is judged as that, whatever a desk says of it.
@@ -340,9 +347,9 @@ impl Reviews {
         self.steps.push(ReviewStep { records: Vec::new(), state });
     }
 
-    /// Answers a verdict that cannot be looked at, as no keys are believed: whoever sent it sends
-    /// it again. It is not left unacknowledged, as it would hold up orders then.
-    pub fn turn_away(&mut self, message: &[u8]) {
+    /// Answers a verdict that cannot be looked at now, such as where no keys are believed: whoever
+    /// sent it sends it again. It is not left unacknowledged, as it would hold up orders then.
+    pub fn turn_away(&mut self, message: &[u8], why: NotCounted) {
         let Ok((candidate, reviewer)) = verdict::inspect(message) else {
             self.counters.refused += 1;
             return;
@@ -350,7 +357,7 @@ impl Reviews {
         let standing = self.docket.standing(candidate).as_ref().map(state_of);
         let control = || self.controls.docket.standing(candidate).as_ref().map(control_state);
         let standing = standing.or_else(control);
-        self.refuse(candidate, standing, &reviewer.to_string(), NotCounted::NoKeys);
+        self.refuse(candidate, standing, &reviewer.to_string(), why);
     }
 
     /// Ends what is over at `now`; nothing while the clock is not believed.

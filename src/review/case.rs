@@ -39,6 +39,12 @@ pub enum NotCounted {
     /// The device believes no keys for now.
     #[error("the device cannot read the keys of its people for now; send the verdict again later")]
     NoKeys,
+    /// The device does not believe its clock: whether the time is over cannot be said.
+    #[error("the device does not believe its clock for now; send the verdict again later")]
+    NoClock,
+    /// The envelope is a reviewer's, and the device cannot open it.
+    #[error("the device cannot open the verdict: it was sealed to another key, or holds another")]
+    Unopened,
     /// It was decided before; what is said now changes nothing.
     #[error("the candidate was decided before")]
     Decided,

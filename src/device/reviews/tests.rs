@@ -175,6 +175,30 @@ fn what_is_revoked_or_too_late_ends_untold() {
 }
 
 #[test]
+fn a_verdict_that_cannot_be_judged_now_is_answered_and_does_not_count() {
+    let site = Site::new();
+    let mut reviews = site.reviews();
+    added(&mut reviews);
+    let answered = |reviews: &mut Reviews, why: &str| {
+        let steps = reviews.take_steps();
+        assert_eq!(steps.len(), 1, "{why}");
+        assert_eq!((steps[0].state.state, &steps[0].records), (ReviewStage::Pending, &vec![]));
+        assert!(steps[0].state.refused.as_deref().is_some_and(|r| r.contains(why)), "{steps:?}");
+    };
+    // Long over by the true time, which the device does not know after a start without network.
+    let verdict = site.verdict(3, Opinion::Same);
+    reviews.follow(&verdict, &trust(&[3, 4]), Some(&site.key), None);
+    answered(&mut reviews, "clock");
+    // The device has another key by now.
+    let other = DeviceKey::generate().expect("a key");
+    reviews.follow(&verdict, &trust(&[3, 4]), Some(&other), Some(at(1).wall));
+    answered(&mut reviews, "cannot open");
+    assert_eq!((reviews.counters().counted, reviews.counters().refused), (0, 2));
+    reviews.follow(&verdict, &trust(&[3, 4]), Some(&site.key), Some(at(1).wall));
+    assert_eq!(reviews.counters().counted, 1, "it is as good as before");
+}
+
+#[test]
 fn nobody_who_is_no_reviewer_gets_an_answer() {
     let site = Site::new();
     let mut reviews = site.reviews();
