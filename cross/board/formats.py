@@ -86,7 +86,7 @@ def reads(node):
     for long: on a busy machine seconds pass between two looks."""
     return {
         "WATCHPOST__SOURCE__V4L2__DEVICE": node,
-        "WATCHPOST__VISION__TRACK_SURVIVES_MS": "15000",
+        "WATCHPOST__VISION__TRACK_SURVIVES_MS": "10000",
     }
 
 
