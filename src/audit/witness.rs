@@ -289,6 +289,8 @@ impl<M: WitnessMemory> LogWitness<M> {
     pub fn silent(&mut self, limit: Duration, now: OffsetDateTime) -> Vec<WitnessFinding> {
         let mut found = Vec::new();
         self.heard.retain(|origin, since| {
+            // A clock that was put back does not lengthen it.
+            *since = now.min(*since);
             let silent = now - *since >= limit;
             if silent {
                 found.push(WitnessFinding::Silence { origin: origin.clone(), since: *since });

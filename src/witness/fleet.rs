@@ -13,6 +13,7 @@
 //! * No answer starts a question by itself. What a device says of its own accord does, where none
 //!   is open or once that is answered; what was cosigned meanwhile does. So what is sent is bounded
 //!   by these, and by time.
+//! * A clock that is put back lengthens no wait.
 //! * One offence is reported once an hour at most, as long as it stays the same; that the witness
 //!   cannot remember or sign is reported until it can, at growing intervals.
 //! * What is kept of a log is made by its own signature alone: what strangers claim costs nothing.
@@ -136,7 +137,7 @@ impl<M: WitnessMemory> FleetWitness<M> {
         let due: Vec<String> = self
             .logs
             .iter()
-            .filter(|(_, log)| log.question.is_some_and(|question| now - question.at >= ASK_AGAIN))
+            .filter(|(_, log)| log.question.is_some_and(|question| is_due(question.at, now)))
             .map(|(origin, _)| origin.clone())
             .collect();
         for origin in due {
@@ -453,6 +454,12 @@ impl<M: WitnessMemory> FleetWitness<M> {
         log.question = Some(OpenQuestion { nonce, old, at: now });
         out.said.push((log.device.clone(), WitnessSaying::Request, note));
     }
+}
+
+/// Whether a question of `at` is repeated at `now`; also where the clock was put back meanwhile: it
+/// would wait for as long as the clock had been wrong.
+fn is_due(at: OffsetDateTime, now: OffsetDateTime) -> bool {
+    now < at || now - at >= ASK_AGAIN
 }
 
 fn text(payload: &[u8]) -> Result<&str, WitnessFinding> {

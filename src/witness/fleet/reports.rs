@@ -26,7 +26,11 @@ impl<M: WitnessMemory> FleetWitness<M> {
             ..WatchedLog::default()
         });
         let text = finding.to_string();
-        if log.reported.as_ref().is_some_and(|(t, at)| *t == text && now - *at < REPORT_AGAIN) {
+        if log
+            .reported
+            .as_ref()
+            .is_some_and(|(t, at)| *t == text && (now - *at).abs() < REPORT_AGAIN)
+        {
             return;
         }
         log.reported = Some((text, now));

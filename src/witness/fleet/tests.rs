@@ -1,3 +1,5 @@
+mod histories;
+
 use std::collections::BTreeMap as Map;
 
 use super::*;
