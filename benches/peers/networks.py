@@ -20,6 +20,7 @@ one core, in turns.
   round, as it is slow."""
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -89,15 +90,18 @@ class Child:
         return json.loads(line)
 
     def round(self):
-        self.process.stdin.write("round\n")
-        self.process.stdin.flush()
+        # One that has ended says why where its answer is read.
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write("round\n")
+            self.process.stdin.flush()
         answer = self.answer()
         # The engine names what it ran.
         self.micros += answer if isinstance(answer, list) else next(iter(answer.values()))
 
     def end(self):
         """The outputs, one after the other."""
-        self.process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
         if self.process.wait():
             raise Cannot(f"exit code {self.process.returncode} at the end")
         file = next(iter(sorted(self.outputs.parent.glob(f"{self.outputs.name}*"))), None)
@@ -230,7 +234,11 @@ def measure(network):
                 child.micros.clear()
     ms, outputs = {}, {}
     for name, child in running.items():
-        outputs[name] = child.end()
+        try:
+            outputs[name] = child.end()
+        except Cannot as why:
+            absent[name] = str(why)
+            continue
         ms[name] = float(np.median(child.micros)) / 1e3
     sizes = sizes_of(network)
     near = {
