@@ -496,6 +496,7 @@ fn a_log_that_was_put_back_begins_anew_only_by_a_file_that_two_have_signed() {
     put_back(&field, &witness);
     let daemon = Daemon::start(desk);
     field.await_blind("audit-rolled-back");
+    witness.await_("an offence", |l| l["offence"] == true);
     assert_eq!(witness.end(), Some(1));
 
     // Whoever edits the pinned file in place begins no log anew.

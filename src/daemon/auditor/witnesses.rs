@@ -39,6 +39,8 @@ use crate::watchlist::Trust;
 
 /// Statements that are looked at in one round: four rounds a second.
 const MOST_A_ROUND: usize = 4;
+/// How often witnesses are shown a log that was put back.
+const TELL_AGAIN: Duration = Duration::from_secs(60);
 /// Checkpoints of the broker's that wait for a disk that can be read.
 const MOST_KEPT: usize = 4;
 /// How often it is looked whether the trust file has changed.
@@ -73,6 +75,8 @@ struct DeskState {
     asked: AskedLog,
     opened: Generation,
     rolled_back: Option<Blindness>,
+    /// When witnesses were told so last.
+    told: Option<Duration>,
     /// Checkpoints that the broker had kept and that are not compared yet.
     kept: Vec<Inbound>,
 }
@@ -132,6 +136,7 @@ impl WitnessDesk {
             asked,
             opened: asked.signed(),
             rolled_back: None,
+            told: None,
             kept: Vec::new(),
         };
         let desk = Self {
@@ -221,8 +226,32 @@ impl WitnessDesk {
                 Err(error) => warn!("Witnesses are not asked: {error}."),
             }
         }
+        self.tell_witnesses(&mut state, journal, delivery, now);
         self.judge(&state, now);
         state.rolled_back.is_none()
+    }
+
+    /// Shows witnesses a log that was put back, so that they ask for it and name it: what the
+    /// broker keeps of it is not replaced any more, and nothing else would reach them.
+    fn tell_witnesses(
+        &self,
+        state: &mut DeskState,
+        journal: &Journal,
+        delivery: &Delivery,
+        now: Now,
+    ) {
+        let told = state.told.is_some_and(|at| now.monotonic.saturating_sub(at) < TELL_AGAIN);
+        if state.rolled_back.is_none() || told || !delivery.snapshot().connected {
+            return;
+        }
+        let Ok(nonce) = Nonce::random() else { return };
+        match journal.challenge(nonce) {
+            Ok(note) => {
+                state.told = Some(now.monotonic);
+                delivery.say_to_witnesses(AuditSaying::Challenge, note);
+            }
+            Err(error) => warn!("Witnesses are not shown the log: {error}."),
+        }
     }
 
     /// Reads the pinned witnesses again where their file has changed.
