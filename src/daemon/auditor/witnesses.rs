@@ -81,6 +81,18 @@ struct DeskState {
     kept: Vec<Inbound>,
 }
 
+impl DeskState {
+    /// Whether witnesses are shown a log that was put back, so that they ask for it and name it:
+    /// what the broker keeps of it is not replaced any more, and nothing else would reach them.
+    fn shows(&mut self, now: Now) -> bool {
+        let told = self.told.is_some_and(|at| now.monotonic.saturating_sub(at) < TELL_AGAIN);
+        if !told {
+            self.told = Some(now.monotonic);
+        }
+        !told
+    }
+}
+
 /// No invariant spans a panic in these sections.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -217,41 +229,19 @@ impl WitnessDesk {
         }
         self.compare_all_kept(&mut state, journal, delivery);
         // What is asked without a broker is lost, and would be repeated late.
-        if state.rolled_back.is_none()
-            && delivery.snapshot().connected
-            && let Some(nonce) = state.witnessed.asks(now, || Nonce::random().ok())
-        {
+        let nonce = match (delivery.snapshot().connected, &state.rolled_back) {
+            (false, _) => None,
+            (true, None) => state.witnessed.asks(now, || Nonce::random().ok()),
+            (true, Some(_)) => state.shows(now).then(|| Nonce::random().ok()).flatten(),
+        };
+        if let Some(nonce) = nonce {
             match journal.challenge(nonce) {
                 Ok(note) => delivery.say_to_witnesses(AuditSaying::Challenge, note),
                 Err(error) => warn!("Witnesses are not asked: {error}."),
             }
         }
-        self.tell_witnesses(&mut state, journal, delivery, now);
         self.judge(&state, now);
         state.rolled_back.is_none()
-    }
-
-    /// Shows witnesses a log that was put back, so that they ask for it and name it: what the
-    /// broker keeps of it is not replaced any more, and nothing else would reach them.
-    fn tell_witnesses(
-        &self,
-        state: &mut DeskState,
-        journal: &Journal,
-        delivery: &Delivery,
-        now: Now,
-    ) {
-        let told = state.told.is_some_and(|at| now.monotonic.saturating_sub(at) < TELL_AGAIN);
-        if state.rolled_back.is_none() || told || !delivery.snapshot().connected {
-            return;
-        }
-        let Ok(nonce) = Nonce::random() else { return };
-        match journal.challenge(nonce) {
-            Ok(note) => {
-                state.told = Some(now.monotonic);
-                delivery.say_to_witnesses(AuditSaying::Challenge, note);
-            }
-            Err(error) => warn!("Witnesses are not shown the log: {error}."),
-        }
     }
 
     /// Reads the pinned witnesses again where their file has changed.

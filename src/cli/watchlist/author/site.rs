@@ -66,15 +66,17 @@ pub fn rates(curve: &PromiseCurve, content: &Content, record: Option<&SiteRecord
 /// The entries of `content` that keep the worst group's bound beside `record`: new ones, ones with
 /// other photographs, and ones that are like too few decoys.
 pub fn uncovered<'c>(content: &'c Content, record: &SiteRecord) -> Vec<&'c Reference> {
-    let known = |e: &'c Entry| Some((&e.reference, e.fused().ok()?.template));
-    let (references, templates): (Vec<_>, Vec<_>) =
-        content.entries.iter().filter_map(known).unzip();
-    let covered = record.covers(&templates);
-    references.into_iter().zip(covered).filter(|(_, covered)| !covered).map(|(r, _)| r).collect()
+    let fused: Vec<Option<Template>> =
+        content.entries.iter().map(|e| e.fused().ok().map(|fused| fused.template)).collect();
+    let mut covered = record.covers(fused.iter().flatten()).into_iter();
+    // Without a template there is nothing that was measured.
+    let covered = fused.iter().map(|f| f.is_some() && covered.next().unwrap_or(false));
+    let entries = content.entries.iter().zip(covered);
+    entries.filter(|(_, covered)| !covered).map(|(entry, _)| &entry.reference).collect()
 }
 
 /// The first of `references`, and how many more there are.
-pub fn named(references: &[&Reference]) -> String {
+fn named(references: &[&Reference]) -> String {
     let shown = references.iter().take(NAMED).map(|r| r.as_str()).collect::<Vec<_>>().join(", ");
     match references.len().saturating_sub(NAMED) {
         0 => shown,
