@@ -24,6 +24,13 @@ pub struct Budget {
     pub false_alerts_a_day: f64,
 }
 
+impl Budget {
+    /// As an authorisation writes it.
+    pub fn of(faces_a_day: u32, false_alerts_a_day: f64) -> Self {
+        Self { faces_a_day: f64::from(faces_a_day), false_alerts_a_day }
+    }
+}
+
 /// A threshold with the arithmetic that led to it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Plan {

@@ -109,10 +109,7 @@ fn plan(
     faces: u32,
     stricter: f32,
 ) -> Result<Plan, OverBudget> {
-    let budget = Budget {
-        faces_a_day: f64::from(faces),
-        false_alerts_a_day: list.authorisation().false_alerts_per_day,
-    };
+    let budget = Budget::of(faces, list.authorisation().false_alerts_per_day);
     let plan = match rates.plan(budget) {
         Err(_) if list.stage() == Stage::Silent => rates.strictest(budget),
         plan => plan?,

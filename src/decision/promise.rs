@@ -8,6 +8,7 @@
 use sha2::{Digest as _, Sha256};
 
 use super::DecisionConfig;
+use super::curve::{FUSION_SHIFT, LEAST_PEOPLE, UNPROVEN_ALLOWANCE};
 use crate::promise::{FLOOR, Promise, Setting};
 use crate::template::PIPELINE;
 use crate::vision::{Models, VisionConfig};
@@ -44,10 +45,16 @@ pub fn of(models: &Models, vision: &VisionConfig, decision: &DecisionConfig) -> 
     }
 }
 
-/// Of every number of the measured curve, and of how the networks were used when it was measured.
+/// Of every number of the measured curve, of what the promise adds to it, and of how the networks
+/// were used when it was measured.
 fn curve_digest(models: &Models) -> [u8; 32] {
     let (detector, embedder) = (&models.manifest.detector, &models.manifest.embedder);
-    let mut digest = Sha256::new_with_prefix(b"watchpost false-match curve v1\n");
+    let mut digest = Sha256::new_with_prefix(b"watchpost false-match curve v2\n");
+    digest.update(UNPROVEN_ALLOWANCE.to_be_bytes());
+    for shift in FUSION_SHIFT {
+        digest.update(shift.to_be_bytes());
+    }
+    digest.update(LEAST_PEOPLE.to_be_bytes());
     digest.update([embedder.channels as u8]);
     digest.update((embedder.side as u64).to_be_bytes());
     let used = [&embedder.mean[..], &embedder.scale[..], embedder.template.as_flattened()];

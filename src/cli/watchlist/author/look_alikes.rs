@@ -21,10 +21,7 @@ pub fn find(models: &Models, content: &Content) -> Option<(f32, LookAlikes)> {
         .ok()
         .filter(|_| content.embedder == models.manifest.embedder.sha256.0)?;
     let a = &content.authorisation;
-    let budget = Budget {
-        faces_a_day: f64::from(a.expected_faces_per_day),
-        false_alerts_a_day: a.false_alerts_per_day,
-    };
+    let budget = Budget::of(a.expected_faces_per_day, a.false_alerts_per_day);
     // One that cannot be used is told elsewhere.
     let record = site::of(content).ok().flatten();
     let rates = site::rates(&curve, content, record.as_ref());

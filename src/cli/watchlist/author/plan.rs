@@ -134,7 +134,7 @@ fn report(
     asked: AskedCalibration,
 ) -> BudgetReport {
     let (groups, misses) = embedder;
-    let budget = |faces: u32| Budget { faces_a_day: f64::from(faces), false_alerts_a_day: allowed };
+    let budget = |faces: u32| Budget::of(faces, allowed);
     let plan = curve.plan(budget(faces), entries).ok();
     let at = plan.map_or(curve.strictest(entries).threshold, |p| p.threshold);
     let rate = curve.false_positive_rate(at, entries).unwrap_or(1.0);
@@ -198,7 +198,7 @@ pub fn run(args: Args) -> Result<(), CliError> {
     let measured = (&embedder.groups[..], &misses[..]);
     let mut report = report(&curve, measured, (faces, allowed), &entries, asked);
     if let Some(record) = of_place::of(content)?.filter(|_| args.entries.is_none()) {
-        let budget = Budget { faces_a_day: f64::from(faces), false_alerts_a_day: allowed };
+        let budget = Budget::of(faces, allowed);
         report.site = Some(site::side_by_side(&curve, misses, content, &record, budget));
     }
     let rehearsed = |path| RehearsedRate::read(path, &a.devices);
@@ -308,10 +308,7 @@ fn curve(models: &Models) -> Result<PromiseCurve, CliError> {
 pub fn warn_of_budget(models: &Models, content: &Content) {
     let Ok(curve) = curve(models) else { return };
     let a = &content.authorisation;
-    let budget = Budget {
-        faces_a_day: f64::from(a.expected_faces_per_day),
-        false_alerts_a_day: a.false_alerts_per_day,
-    };
+    let budget = Budget::of(a.expected_faces_per_day, a.false_alerts_per_day);
     let record = of_place::of(content).ok().flatten();
     let rates = if content.entries.is_empty() {
         ListRates::by_groups(&curve, Entries::of_three(1))
@@ -346,10 +343,7 @@ impl CostOfFew {
     pub fn of(models: &Models, content: &Content) -> Option<Self> {
         let curve = curve(models).ok()?;
         let a = &content.authorisation;
-        let budget = Budget {
-            faces_a_day: f64::from(a.expected_faces_per_day),
-            false_alerts_a_day: a.false_alerts_per_day,
-        };
+        let budget = Budget::of(a.expected_faces_per_day, a.false_alerts_per_day);
         let rates = of_place::rates(&curve, content, of_place::of(content).ok().flatten().as_ref());
         let plan = rates.plan(budget).unwrap_or_else(|_| rates.strictest(budget));
         let misses = models.manifest.embedder.misses.clone();

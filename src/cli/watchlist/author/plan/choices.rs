@@ -74,10 +74,7 @@ pub fn choices(
     std::iter::once(own)
         .chain(budgets.filter(|budget| *budget != own))
         .map(|(faces_per_day, false_alerts_per_day)| {
-            let budget = Budget {
-                faces_a_day: f64::from(faces_per_day),
-                false_alerts_a_day: false_alerts_per_day,
-            };
+            let budget = Budget::of(faces_per_day, false_alerts_per_day);
             let variant = |photographs: &usize| {
                 let entries: Entries = std::iter::repeat_n(*photographs, entries).collect();
                 let plan = curve.plan(budget, &entries).ok();
