@@ -361,6 +361,8 @@ impl CostOfFew {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decision::curve::UNPROVEN_ALLOWANCE;
+
     /// Thresholds .37 and .57: those of single comparisons, moved by what fusing adds.
     fn curve() -> PromiseCurve {
         let group = GroupCurve {
@@ -369,7 +371,7 @@ mod tests {
             people: 1000,
             pairs: 499_500,
             exact_to: 0.4,
-            curve: vec![(0.3, 4e-3), (0.5, 4e-5)],
+            curve: [(0.3, 4e-3), (0.5, 4e-5)].map(|(t, p)| (t, p / UNPROVEN_ALLOWANCE)).to_vec(),
         };
         PromiseCurve::of(&[group]).expect("rising thresholds")
     }
