@@ -53,6 +53,7 @@ struct Reported {
     metrics: Option<String>,
     /// That what was counted against a list's budget is lost.
     lost_counts: Option<String>,
+    left_on_disk: Option<String>,
 }
 
 /// Shared by capture, vision and supervisor.
@@ -201,7 +202,14 @@ impl StatusBoard {
         self.lock().lost_counts = problem;
     }
 
-    /// What else does not work as it should: orders that nobody has heard, metrics that nobody can
+    /// What was revoked and could not be destroyed, if anything.
+    pub fn set_left_on_disk(&self, left: Option<&str>) {
+        self.lock().left_on_disk = left.map(|left| {
+            format!("what was revoked is used no more and is still on the disk: {left}")
+        });
+    }
+
+    /// What else does not work as it should: revoked templates that are still there, orders that nobody has heard, metrics that nobody can
     /// read, false alerts that are counted anew.
     pub fn further_problems(&self) -> Vec<String> {
         let reported = self.lock();
@@ -211,7 +219,8 @@ impl StatusBoard {
              read its orders"
                 .to_owned()
         });
-        let others = [&reported.metrics, &reported.lost_counts].into_iter().flatten().cloned();
+        let others = [&reported.left_on_disk, &reported.metrics, &reported.lost_counts];
+        let others = others.into_iter().flatten().cloned();
         unheard.into_iter().chain(others).collect()
     }
 

@@ -353,6 +353,7 @@ impl<'a> VisionThread<'a> {
         let now = self.clock.now();
         let (counters, standing) = self.device.progress(now);
         self.links.board.set_orders(waits, self.device.orders_unheard(now));
+        self.links.board.set_left_on_disk(self.device.left_on_disk());
         self.links.board.processed(counters, standing, now.monotonic);
     }
 }

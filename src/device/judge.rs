@@ -22,7 +22,7 @@ use crate::decision::{DecisionConfig, promise};
 use crate::promise::{Promise, Stage};
 use crate::vision::{Models, VisionConfig};
 use crate::watchlist::memory::KnownRule;
-use crate::watchlist::{Position, Trust, Watchlist, verify};
+use crate::watchlist::{Position, Refusal, Trust, Watchlist, verify};
 
 /// The curve that the embedder was measured with, in the decision's terms.
 ///
@@ -198,7 +198,15 @@ impl ListJudge {
         trust: &Trust,
         now: OffsetDateTime,
     ) -> Result<ActiveList, Blindness> {
-        let active = self.judge(bytes, trust, now, |_| Ok(None))?;
+        let active = self.judge(bytes, trust, now, |list| match list.removed_entries() {
+            0 => Ok(None),
+            missing => Err(Refusal::EntriesMissing {
+                id: list.id().clone(),
+                version: list.version(),
+                missing,
+            }
+            .into()),
+        })?;
         active.permits(now)?;
         Ok(active)
     }

@@ -7,6 +7,8 @@
 //!   leads to the same answer.
 //! * Takes its settings once, when it is made.
 
+use std::time::Duration;
+
 use log::{error, info, warn};
 use time::OffsetDateTime;
 
@@ -14,6 +16,7 @@ use super::judge::ListJudge;
 use super::keys::TrustedKeys;
 use super::state_file::StateFile;
 use super::vault::{Opened, Vault};
+use crate::backoff::{Backoff, NO_JITTER};
 use crate::calibrate::origin::SiteKey;
 use crate::cause::Cause;
 use crate::clock::Now;
@@ -55,6 +58,13 @@ pub enum LoadOccasion {
     ClockSet,
     /// The disk gave what the device remembers, which it had not given before.
     MemoryRead,
+    /// The list or the keys were not valid yet, or no more by a clock that was wrong.
+    TimeCame,
+}
+
+/// Whether a list that is refused for `cause` may be right later, with nothing else changed.
+fn waits(cause: Cause) -> bool {
+    matches!(cause, Cause::NotYetValid | Cause::Expired | Cause::TrustNotValid)
 }
 
 /// Most orders that are held until the state file can be read.
@@ -74,7 +84,17 @@ pub struct Keeper {
     unremembered: Vec<Vec<u8>>,
     /// The configured list was not read because the clock could not be believed.
     unread: bool,
+    /// The list was refused for a reason that time alone may end; when it is looked at again
+    /// (monotonic).
+    untimely: Option<Duration>,
+    /// What was revoked and is still on the disk, in words.
+    left: Option<String>,
+    removal: Backoff,
 }
+
+/// Time between two looks at a list whose time has not come, or is over by a clock that may be
+/// wrong.
+const LOOK_AGAIN: Duration = Duration::from_secs(15);
 
 impl Keeper {
     /// Reads what the device remembers and the key that opens lists.
@@ -91,6 +111,9 @@ impl Keeper {
             locked_memory: w.require_locked_memory,
             unremembered: Vec::new(),
             unread: false,
+            untimely: None,
+            left: None,
+            removal: Backoff::new(Duration::from_secs(1), Duration::from_secs(600)),
         }
     }
 
@@ -198,10 +221,8 @@ impl Keeper {
     /// # Errors
     /// Why nobody can be matched.
     pub fn load(&mut self, now: Now) -> Result<ActiveList, Blindness> {
-        if let Err(error) = self.vault.destroy_rest() {
-            error!("What is left of a list that was being written cannot be removed: {error}.");
-        }
         self.state.begin();
+        self.remove_revoked();
         self.follow_keys(now);
         let judged = self.state.judge_clock(now);
         self.unread = judged.is_err();
@@ -210,17 +231,14 @@ impl Keeper {
         let active = match self.examine(now) {
             Ok(active) => active,
             Err(blindness) => {
-                if blindness.cause == Cause::Revoked
-                    && let Err(error) = self.vault.destroy()
-                {
-                    error!(
-                        "The revoked list is not used, but its file could not be destroyed; \
-                         remove it: {error}."
-                    );
+                if blindness.cause == Cause::Revoked {
+                    self.remove_revoked();
                 }
+                self.untimely = waits(blindness.cause).then(|| now.monotonic + LOOK_AGAIN);
                 return Err(blindness);
             }
         };
+        self.untimely = None;
         if self.state.memory().cloned() != before {
             // A list whose version cannot be remembered could be rolled back later.
             self.state.save().map_err(|error| Blindness::new(Cause::StateNotStored, error))?;
@@ -278,8 +296,17 @@ impl Keeper {
     /// Why a list that [`Keeper::load`] left unread can be read now, if it can.
     pub fn may_load_now(&mut self, now: Now) -> Option<LoadOccasion> {
         if !self.state.read_again(now) {
-            let clock_set = self.unread && self.state.judge_clock(now).is_ok();
-            return clock_set.then_some(LoadOccasion::ClockSet);
+            if self.unread {
+                let clock_set = self.state.judge_clock(now).is_ok();
+                return clock_set.then_some(LoadOccasion::ClockSet);
+            }
+            if self.untimely.is_none_or(|at| now.monotonic < at) {
+                return None;
+            }
+            self.untimely = Some(now.monotonic + LOOK_AGAIN);
+            // Asked first, so that a refusal which has not changed is not told again.
+            let opened = self.vault.stored().ok()?;
+            return self.try_out(opened, now).is_ok().then_some(LoadOccasion::TimeCame);
         }
         for order in std::mem::take(&mut self.unremembered) {
             if let Err(error) = self.obey(&order, now) {
@@ -309,34 +336,73 @@ impl Keeper {
         Some(revoked(list, order))
     }
 
-    /// Removes from the stored list what was revoked of it one by one, whether it is in force or
-    /// not, and from the inbox every list of which something was revoked.
-    pub fn remove_revoked(&self) {
-        let Ok(memory) = self.state.memory() else { return };
-        let offered = self.vault.destroy_offered(|list, version| {
+    /// Destroys on the disk what was revoked: the stored list, or what was revoked of it one by
+    /// one, whether it is in force or not; what is left of one that was being written; and in the
+    /// inbox every list of which something was revoked. What cannot be destroyed is tried again
+    /// ([`Keeper::remove_again`]).
+    pub fn remove_revoked(&mut self) {
+        let rest = self.vault.destroy_rest();
+        let mut left: Vec<String> = rest.err().map(|error| error.to_string()).into_iter().collect();
+        // Without a memory nothing is matched, and it is not known what was revoked.
+        let memory = self.state.memory().cloned().unwrap_or_default();
+        let whole = |list: &str, version| {
             memory.revoked_through(list).is_some_and(|through| version <= through)
-                || memory.revoked_entries(list, version).next().is_some()
+        };
+        let offered = self.vault.destroy_offered(|list, version| {
+            whole(list, version) || memory.revoked_entries(list, version).next().is_some()
         });
-        for error in offered {
-            error!("A list in the inbox holds what was revoked; remove it: {error}.");
+        left.extend(offered.iter().map(ToString::to_string));
+        let stored = self.vault.stored_identity();
+        if stored.is_some_and(|(id, version)| whole(&id, version)) {
+            left.extend(self.vault.destroy().err().map(|error| error.to_string()));
+        } else if memory.revokes_entries() {
+            left.extend(self.remove_entries(&memory).err().map(|blindness| blindness.to_string()));
         }
-        if !memory.revokes_entries() {
-            return;
+        self.left = (!left.is_empty()).then(|| left.join("; "));
+        if let Some(left) = &self.left {
+            error!(
+                "What was revoked is used no more and is still on the disk; it is tried again: \
+                 {left}."
+            );
         }
+    }
+
+    fn remove_entries(&mut self, memory: &DeviceMemory) -> Result<(), Blindness> {
+        let Self { vault, state, .. } = self;
         let gone = |list: &Reference, version, entry: &Reference| {
             memory.revoked_entries(list, version).any(|revoked| revoked == entry)
         };
-        match self.vault.remove(gone) {
-            Ok(0) => {}
-            Ok(removed) => {
-                info!("Revoked entries were removed from the stored list: removed={removed}.")
+        // First the memory: a list in which entries are missing that nobody remembers is refused.
+        let remember = |list: &Reference, version, digests: &[[u8; 32]]| {
+            let mut memory = state.memory()?.clone();
+            if !memory.take_out(list, version, digests) {
+                let full = "no more entries that were taken out of lists can be remembered";
+                return Err(Blindness::new(Cause::TooManyOrders, full));
             }
-            Err(blindness) => error!(
-                "Revoked entries are matched no more, but may still be in the stored list: \
-                 reason={} {}.",
-                blindness.cause, blindness.reason
-            ),
+            state.store(memory).map_err(|error| Blindness::new(Cause::StateNotStored, error))
+        };
+        let removed = vault.remove(gone, remember)?;
+        if removed > 0 {
+            info!("Revoked entries were removed from the stored list: removed={removed}.");
         }
+        Ok(())
+    }
+
+    /// Tries again, at growing intervals, to destroy what was revoked and is still on the disk.
+    pub fn remove_again(&mut self, now: Now) {
+        if self.left.is_none() || !self.removal.left(now.monotonic).is_zero() {
+            return;
+        }
+        self.remove_revoked();
+        match self.left {
+            Some(_) => self.removal.failed(now.monotonic, NO_JITTER),
+            None => self.removal.reset(),
+        }
+    }
+
+    /// What was revoked and is still on the disk, if anything, in words.
+    pub fn left_on_disk(&self) -> Option<&str> {
+        self.left.as_deref()
     }
 
     /// The keys that are believed now: the pinned ones, or those that followed them.
@@ -414,6 +480,16 @@ impl Keeper {
             memory.admit(list, now.wall)?;
             Ok(memory.promotion(list.id()).copied())
         })?;
+        let (id, version) = (active.list().id(), active.list().version());
+        if self.state.logged_as_exceeded(id, version) {
+            return Err(Blindness::new(
+                Cause::BudgetExceeded,
+                format_args!(
+                    "the audit log says that version {version} of the list {id} gave more false \
+                     alerts than it may; this version is not used any more"
+                ),
+            ));
+        }
         if !(opened.bytes.is_locked() && active.gallery().is_locked()) {
             let size = opened.bytes.len().div_ceil(1024);
             if self.locked_memory {

@@ -5,6 +5,7 @@
 //! * [`judge`]: whether a device would use a list; every command asks it, too.
 //! * [`keeper`]: which list may come into force and which orders are followed.
 //! * [`state_file`]: what is remembered over restarts, and whether the clock may be believed.
+//! * [`logged`]: what the audit log says that a memory must have.
 //! * [`keys`]: the pinned keys and their rotations.
 //! * [`vault`]: where the list lies and how it is opened.
 //! * [`calibration`]: counting against decoys beside matching ([`decoys`]), or instead of it
@@ -22,6 +23,7 @@ pub(crate) mod decoys;
 pub mod judge;
 pub mod keeper;
 pub(crate) mod keys;
+pub(crate) mod logged;
 pub(crate) mod orders;
 pub mod pipeline;
 pub(crate) mod reviews;
@@ -187,14 +189,16 @@ impl Device {
         self.change_list(Trigger::Start, list);
     }
 
-    /// Reads a list that the clock, or a disk that failed, kept from being read, if it can be read
-    /// at `now`.
+    /// Reads a list that the clock, its own time, or a disk that failed kept from being read, if it
+    /// can be read at `now`, and destroys what was revoked and could not be destroyed before.
     pub fn retry(&mut self, now: Now) {
+        self.keeper.remove_again(now);
         if self.pipeline.active_list().is_ok() {
             return;
         }
         let trigger = match self.keeper.may_load_now(now) {
             None => return,
+            Some(LoadOccasion::TimeCame) => Trigger::TimeCame,
             Some(LoadOccasion::ClockSet) => Trigger::ClockSet,
             Some(LoadOccasion::MemoryRead) => {
                 // Nobody was matched without a memory, so that nothing was counted meanwhile.
@@ -270,6 +274,11 @@ impl Device {
     /// Whether the orders that the broker keeps were waited for in vain.
     pub fn orders_unheard(&self, now: Now) -> bool {
         self.orders_awaited.is_some_and(|until| now.monotonic >= until)
+    }
+
+    /// What was revoked and is still on the disk, if anything.
+    pub fn left_on_disk(&self) -> Option<&str> {
+        self.keeper.left_on_disk()
     }
 
     /// A genuine order was lost before it could be followed: nobody is matched until a restart, at

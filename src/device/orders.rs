@@ -17,7 +17,7 @@
 //! A device fetches nothing by itself: it has no client for it, and an offer could otherwise make
 //! it call anywhere (`decisions/001-offers-by-digest.md`).
 
-use log::{error, warn};
+use log::warn;
 use serde::Serialize;
 
 use super::Device;
@@ -164,22 +164,7 @@ impl Device {
             }
             _ => {}
         }
-        let vault = self.keeper.vault();
         self.keeper.remove_revoked();
-        if let Err(error) = vault.destroy_rest() {
-            error!("What is left of a list that was being written cannot be removed: {error}.");
-        }
-        if entry.is_none()
-            && vault
-                .stored_identity()
-                .is_some_and(|(id, version)| id == *list && version <= *through)
-            && let Err(error) = vault.destroy()
-        {
-            error!(
-                "The revoked list is no longer used, but its file could not be destroyed; remove \
-                 it: {error}."
-            );
-        }
         // What was missing before is now withdrawn.
         if self.pipeline.active_list().is_err_and(|blindness| blindness.cause == Cause::NoList)
             && let Some(withdrawn) = self.keeper.withdrawn()

@@ -4,6 +4,8 @@
 //! * A damaged memory is no fresh start: nobody is matched until it is repaired.
 //! * A state that is missing on a device that has run before, or is older than it has been, is a
 //!   damaged one. When it began, and how often it has changed, is published.
+//! * So is one that lacks what the device's own audit log says that it has followed, until it is
+//!   heard again.
 //! * Blocks are reserved for it, so that a disk that others fill does not keep orders from it.
 //! * While an order is not on the disk that a restart would forget, nobody is matched, and writing
 //!   it is tried again and again.
@@ -17,11 +19,13 @@ use std::time::Duration;
 use log::{error, info, warn};
 use time::OffsetDateTime;
 
+use super::logged::{Gap, Logged};
 use crate::cause::Cause;
 use crate::clock::Now;
 use crate::config::Config;
 use crate::decision::policy::Blindness;
 use crate::files::{FileError, read_text, replace};
+use crate::watchlist::Reference;
 use crate::watchlist::clock::{ClockTrust, HighWater, clock_trust, kernel_synchronised};
 use crate::watchlist::memory::{DayCounts, DeviceMemory, MemoryError};
 use crate::watchlist::text::stamp;
@@ -87,20 +91,27 @@ pub struct StateFile {
     /// The file could not be read, and is tried again; since when (monotonic), where it was.
     unread: Option<Option<Duration>>,
     ran_before: bool,
+    /// What the audit log has and the memory lacked when it was read.
+    gaps: Vec<Gap>,
+    logged: Logged,
 }
 
 impl StateFile {
     /// Reads what the device remembers.
     pub fn open(config: &Config) -> Self {
         let w = &config.watchlist;
-        let (seen, ran_before) = (w.list_seen(), ran_before(config));
+        let logged = Logged::read(&config.audit.log);
+        let (seen, ran_before) = (w.list_seen(), ran_before(config) || logged.ran_before());
         let read = Self::read(&w.state, &seen, ran_before);
         let (memory, unread) = match read {
             Ok(memory) => (memory, None),
             Err(error) => (Err(Blindness::new(Cause::DamagedState, error)), Some(None)),
         };
         let stored = memory.as_ref().ok().cloned().flatten();
+        let gaps = stored.as_ref().map(|memory| logged.gaps(memory)).unwrap_or_default();
         Self {
+            gaps,
+            logged,
             memory: memory.map(Option::unwrap_or_default),
             stored,
             unread,
@@ -158,6 +169,7 @@ impl StateFile {
         let Ok(memory) = Self::read(&self.path, &self.seen, self.ran_before) else { return false };
         self.unread = None;
         self.stored = memory.as_ref().ok().cloned().flatten();
+        self.gaps = self.stored.as_ref().map(|m| self.logged.gaps(m)).unwrap_or_default();
         self.memory = memory.map(Option::unwrap_or_default);
         // What was said of the clock was said without it.
         self.judged = None;
@@ -216,6 +228,32 @@ impl StateFile {
         self.stored = Some(memory.clone());
         self.memory = Ok(memory);
         Ok(())
+    }
+
+    /// Whether the memory has what the audit log says that the device has followed.
+    ///
+    /// # Errors
+    /// What it lacks.
+    fn fits_the_log(&mut self) -> Result<(), Blindness> {
+        if let Ok(memory) = &self.memory {
+            self.gaps.retain(|gap| !gap.is_filled(memory));
+        }
+        match self.gaps.first() {
+            None => Ok(()),
+            Some(gap) => Err(Blindness::new(
+                Cause::DamagedState,
+                format_args!(
+                    "the state file {} is older than it has been: the audit log has {gap}, and \
+                     the state has not",
+                    self.path.display()
+                ),
+            )),
+        }
+    }
+
+    /// Whether the audit log says that this version of the list `id` exceeded its budget.
+    pub fn logged_as_exceeded(&self, id: &Reference, version: u64) -> bool {
+        self.logged.exceeded(id, version)
     }
 
     /// When the memory began, and how often what must not be forgotten has changed.
@@ -410,6 +448,7 @@ impl StateFile {
         if let Some((cause, why)) = &self.unsaved {
             return Err(Blindness::new(*cause, format_args!("it cannot be stored: {why}")));
         }
+        self.fits_the_log()?;
         if self.memory()?.is_full() {
             return Err(Blindness::new(
                 Cause::TooManyOrders,

@@ -13,6 +13,8 @@ pub(super) enum Trigger {
     ClockSet,
     /// What the device remembers is there, after the disk had not given it.
     MemoryRead,
+    /// The list or the keys were not valid before, by the clock.
+    TimeCame,
     /// Somebody asked for the files to be read again.
     Reload,
     /// A list was offered.
@@ -32,7 +34,7 @@ impl Trigger {
                 let Blindness { cause, reason } = blindness;
                 match self {
                     Self::Start => error!("Nobody is matched: reason={cause} {reason}."),
-                    Self::ClockSet | Self::MemoryRead => {
+                    Self::ClockSet | Self::MemoryRead | Self::TimeCame => {
                         warn!("Nobody is matched: reason={cause} {reason}.")
                     }
                     Self::Reload => error!(
@@ -63,6 +65,10 @@ impl Trigger {
             ),
             Self::MemoryRead => info!(
                 "The state file is read now, and the watch list came into force: list={id} \
+                 version={version} threshold={threshold}."
+            ),
+            Self::TimeCame => info!(
+                "The time of the watch list has come, and it came into force: list={id} \
                  version={version} threshold={threshold}."
             ),
             Self::Reload => info!(

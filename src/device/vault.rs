@@ -19,9 +19,10 @@ use crate::decision::policy::Blindness;
 use crate::files::{FileError, destroy, destroy_rest, replace, replace_and_wipe};
 use crate::locked::Locked;
 use crate::watchlist::codec::MAX_BYTES;
+use crate::watchlist::removal::{self, Reduced};
 use crate::watchlist::seal::{self, DeviceKey, SealError};
 use crate::watchlist::text::hex;
-use crate::watchlist::{Reference, WatchlistConfig, read_list, removal};
+use crate::watchlist::{Reference, WatchlistConfig, read_list};
 
 /// The service manager's folder of credentials.
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
@@ -175,31 +176,38 @@ impl Vault {
         removal::identity(&self.stored().ok()?.bytes).ok()
     }
 
-    /// Overwrites and removes the list on the disk.
+    /// Overwrites and removes the list on the disk: where it is reached through links, the file
+    /// that they lead to as well.
     ///
     /// # Errors
     /// Where it cannot be removed.
     pub fn destroy(&self) -> Result<(), FileError> {
+        if let Ok(file) = fs::canonicalize(&self.list) {
+            destroy(&file)?;
+        }
         destroy(&self.list)
     }
 
     /// Removes from the list on the disk the entries of which `gone` says so by list, version and
-    /// entry; how many there were. What was sealed is sealed again, to this device alone. No list
-    /// is no entries.
+    /// entry; how many there were. Before that `remember` is told their digests, as signed. What
+    /// was sealed is sealed again, to this device alone. No list is no entries.
     ///
     /// # Errors
-    /// Where the list cannot be opened or replaced.
+    /// Where the list cannot be opened or replaced, and what `remember` says: the list is then as
+    /// before.
     pub fn remove(
         &self,
         gone: impl Fn(&Reference, u64, &Reference) -> bool,
+        remember: impl FnOnce(&Reference, u64, &[[u8; 32]]) -> Result<(), Blindness>,
     ) -> Result<usize, Blindness> {
         if !self.list.exists() {
             return Ok(0);
         }
         let Opened { bytes, sealed } = self.stored()?;
         let (id, version) = removal::identity(&bytes)?;
-        let parts = removal::without(&bytes, |entry| gone(&id, version, entry))?;
-        let Some(parts) = parts else { return Ok(0) };
+        let reduced = removal::without(&bytes, |entry| gone(&id, version, entry))?;
+        let Some(Reduced { parts, gone }) = reduced else { return Ok(0) };
+        remember(&id, version, &gone)?;
         let failed = |error: FileError| Blindness::new(Cause::ListNotStored, error);
         match self.key().filter(|_| sealed) {
             Some(key) => {
@@ -208,8 +216,7 @@ impl Vault {
             }
             None => replace_and_wipe(&self.list, &parts).map_err(failed)?,
         }
-        // What lies before each entry, a null in its place, and what lies behind the last.
-        Ok(parts.len() / 2)
+        Ok(gone.len())
     }
 
     /// The list that an offer names instead of carrying it: the file of that digest and size in the

@@ -5,6 +5,8 @@
 //!   older trust file.
 //! * What one person stopped stays stopped: revocations for ever, suspensions until they are over.
 //!   A memory that is full stops everything.
+//! * Which entries the device took out of a list is remembered by their digests: a list in which
+//!   others are missing is refused, whoever was revoked.
 //! * A memory that is damaged is an error, never a fresh start: forgetting is what a roll-back
 //!   needs. Whether a file that does not exist is a device's first start is for the caller to say,
 //!   who sees what else there is.
@@ -14,6 +16,7 @@
 //!   version is remembered: a power cut in between leaves the new list with the old memory, which
 //!   is consistent; the other order would leave the old list, refused.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
@@ -35,7 +38,6 @@ mod stopped;
 
 pub use self::faces::{DAYS, DayCounts};
 pub use self::promoted::KnownRule;
-#[cfg(test)]
 pub(super) use self::stopped::MAX_REVOKED;
 use self::stopped::{Revocation, Stopped, Suspension};
 
@@ -44,7 +46,9 @@ pub const MAX_LISTS: usize = 64;
 /// How often the last time seen is worth a write to the card.
 const OBSERVE_EVERY: Duration = Duration::minutes(10);
 
-const MAX_STATE_BYTES: u64 = 2 * 1024 * 1024;
+const MAX_STATE_BYTES: u64 = 4 * 1024 * 1024;
+/// Most entries that were taken out of lists: as many as can be revoked.
+const MAX_REMOVED: usize = MAX_REVOKED;
 
 /// Why the memory cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +85,16 @@ struct AcceptedList {
     promotion: Option<KnownRule>,
 }
 
+/// An entry that this device took out of a list, as an order revoked it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RemovedEntry {
+    list: Reference,
+    version: u64,
+    /// Of the entry as signed, in hexadecimal. It is salted, so that it tells nothing of the entry.
+    digest: String,
+}
+
 /// What an order changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Obeyed {
@@ -106,6 +120,8 @@ pub struct DeviceMemory {
     trust_serial: u64,
     lists: Vec<AcceptedList>,
     stopped: Stopped,
+    /// Why entries are missing in lists that were signed with them.
+    removed: Vec<RemovedEntry>,
     /// Faces that passed; `None` where none did.
     faces: Option<DayCounts>,
 }
@@ -128,6 +144,8 @@ struct MemoryFields {
     suspended: Vec<Suspension>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     full: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    removed: Vec<RemovedEntry>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     faces: Option<DayCounts>,
 }
@@ -147,19 +165,39 @@ impl From<MemoryFields> for DeviceMemory {
             revoked,
             suspended,
             full,
+            removed,
             faces,
         } = written;
         let stopped = Stopped { revoked, suspended, full };
-        Self { since, changes, last_seen, trust_serial, lists, stopped, faces }
+        Self { since, changes, last_seen, trust_serial, lists, stopped, removed, faces }
     }
 }
 
 impl From<DeviceMemory> for MemoryFields {
     fn from(memory: DeviceMemory) -> Self {
-        let DeviceMemory { since, changes, last_seen, trust_serial, lists, stopped, faces } =
-            memory;
+        let DeviceMemory {
+            since,
+            changes,
+            last_seen,
+            trust_serial,
+            lists,
+            stopped,
+            removed,
+            faces,
+        } = memory;
         let Stopped { revoked, suspended, full } = stopped;
-        Self { since, changes, last_seen, trust_serial, lists, revoked, suspended, full, faces }
+        Self {
+            since,
+            changes,
+            last_seen,
+            trust_serial,
+            lists,
+            revoked,
+            suspended,
+            full,
+            removed,
+            faces,
+        }
     }
 }
 
@@ -182,6 +220,9 @@ impl DeviceMemory {
         let mut state: Self = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
         if state.lists.len() > MAX_LISTS {
             return Err(format!("more than {MAX_LISTS} lists"));
+        }
+        if state.removed.len() > MAX_REMOVED {
+            return Err(format!("more than {MAX_REMOVED} removed entries"));
         }
         state.stopped.check()?;
         if OffsetDateTime::from_unix_timestamp(state.last_seen).is_err() {
@@ -220,8 +261,8 @@ impl DeviceMemory {
     /// Counts a change of what must not be forgotten, compared with `before`; whether there is one.
     pub fn count_change(&mut self, before: Option<&Self>) -> bool {
         let same = |b: &Self| {
-            (&b.lists, &b.stopped, b.trust_serial)
-                == (&self.lists, &self.stopped, self.trust_serial)
+            (&b.lists, &b.stopped, &b.removed, b.trust_serial)
+                == (&self.lists, &self.stopped, &self.removed, self.trust_serial)
         };
         let changed = !before.is_some_and(same);
         self.changes += u64::from(changed);
@@ -252,7 +293,16 @@ impl DeviceMemory {
         Ok(())
     }
 
-    #[cfg(test)]
+    /// Whether any list was accepted that is still remembered.
+    pub fn has_had_lists(&self) -> bool {
+        !self.lists.is_empty()
+    }
+
+    /// Whether something was revoked by the order of this id, in hexadecimal.
+    pub fn knows_revocation(&self, order: &str) -> bool {
+        self.stopped.revoked_by_order(order)
+    }
+
     /// The highest version of the list `id` that was accepted.
     pub fn highest(&self, id: &str) -> Option<u64> {
         self.lists.iter().find(|s| s.id.as_str() == id).map(|s| s.version)
@@ -310,7 +360,7 @@ impl DeviceMemory {
     ///
     /// # Errors
     /// [`Refusal::Revoked`] for a revoked one, [`Refusal::EntriesMissing`] where entries are gone
-    /// that nobody revoked here, [`Refusal::RolledBack`] for an older version,
+    /// that this device did not take out itself, [`Refusal::RolledBack`] for an older version,
     /// [`Refusal::SameVersion`] for another content under the same version,
     /// [`Refusal::Promotion`] for one against the rule under which it was silent and
     /// [`Refusal::TooManyLists`] where there is no room; the state is then as before.
@@ -338,6 +388,7 @@ impl DeviceMemory {
             }
         }
         let promotion = KnownRule::after(old.and_then(|old| old.promotion), list, now)?;
+        self.removed.retain(|r| r.list != *list.id() || r.version >= list.version());
         let new = AcceptedList {
             id: list.id().clone(),
             version: list.version(),
@@ -362,12 +413,38 @@ impl DeviceMemory {
         Ok(())
     }
 
-    /// How many entries are gone from `list` that no revocation explains. A signature vouches for
-    /// each entry that is there, and anybody can take one out.
+    /// How many entries are gone from `list` that this device has not taken out itself. A signature
+    /// vouches for each entry that is there, and anybody can take one out. That somebody was
+    /// revoked explains nothing: who a missing entry was, only its digest tells.
     fn unexplained(&self, list: &Watchlist) -> usize {
-        let revoked = self.revoked_entries(list.id(), list.version());
-        let gone = revoked.filter(|entry| list.position(entry).is_none()).count();
-        list.removed_entries().saturating_sub(gone)
+        let known: HashSet<&str> = self
+            .removed
+            .iter()
+            .filter(|r| r.list == *list.id() && r.version == list.version())
+            .map(|r| r.digest.as_str())
+            .collect();
+        list.removed()
+            .iter()
+            .filter(|digest| !known.contains(hex(digest.as_slice()).as_str()))
+            .count()
+    }
+
+    /// Remembers that the device takes the entries of these digests out of version `version` of
+    /// the list `list`; to be stored before it does. False where there is no room for them.
+    #[must_use]
+    pub fn take_out(&mut self, list: &Reference, version: u64, digests: &[[u8; 32]]) -> bool {
+        for digest in digests {
+            let digest = hex(digest);
+            let new = RemovedEntry { list: list.clone(), version, digest };
+            if self.removed.contains(&new) {
+                continue;
+            }
+            if self.removed.len() >= MAX_REMOVED {
+                return false;
+            }
+            self.removed.push(new);
+        }
+        true
     }
 
     /// The rule for coming into force of the list `id`, where it was taken under one.
@@ -511,17 +588,50 @@ mod tests {
     fn an_entry_that_is_gone_without_a_revocation_refuses_the_list() {
         let bytes = signed(&content(4), &[1, 2]);
         let without = |gone: &str| {
-            let parts = removal::without(&bytes, |r| r.as_str() == gone).unwrap().unwrap();
-            verify(&parts.concat(), &trust(), now(), DEVICE, &EMBEDDER).unwrap()
+            let reduced = removal::without(&bytes, |r| r.as_str() == gone).unwrap().unwrap();
+            let list = verify(&reduced.parts.concat(), &trust(), now(), DEVICE, &EMBEDDER).unwrap();
+            assert_eq!(list.removed(), reduced.gone);
+            list
         };
         let mut state = DeviceMemory::default();
-        let refused = state.admit(&without("case-2"), now()).unwrap_err();
-        assert!(matches!(refused, Refusal::EntriesMissing { missing: 1, .. }), "{refused}");
-        let (list, entry) = ("north-gate".parse().unwrap(), Some("case-2".parse().unwrap()));
-        state.stopped.stop(&Action::Revoke { list, through: 7, entry }, 0, "07");
-        assert_eq!(state.admit(&without("case-2"), now()), Ok(()));
-        let refused = state.admit(&without("case-1"), now()).unwrap_err();
-        assert!(matches!(refused, Refusal::EntriesMissing { missing: 1, .. }), "another one");
+        let missing = |state: &mut DeviceMemory, gone| match state.admit(&without(gone), now()) {
+            Ok(()) => 0,
+            Err(Refusal::EntriesMissing { missing, .. }) => missing,
+            Err(other) => panic!("{other}"),
+        };
+        assert_eq!(missing(&mut state, "case-2"), 1);
+        // Neither the revocation of that very entry nor that of one the list never had is enough.
+        let list: Reference = "north-gate".parse().unwrap();
+        for entry in ["case-2", "case-99"] {
+            let (list, entry) = (list.clone(), Some(entry.parse().unwrap()));
+            state.stopped.stop(&Action::Revoke { list, through: 7, entry }, 0, "07");
+            assert_eq!(missing(&mut state, "case-2"), 1, "nobody says that it was that one");
+        }
+        assert!(state.take_out(&list, 7, without("case-2").removed()));
+        assert_eq!(missing(&mut state, "case-2"), 0, "taken out here");
+        assert_eq!(missing(&mut state, "case-1"), 1, "another one");
+        let read: DeviceMemory =
+            serde_json::from_str(&serde_json::to_string(&state).unwrap()).unwrap();
+        assert_eq!(read, state);
+        // What explains one version explains no other.
+        state.admit(&self::list(8), now()).unwrap();
+        assert!(state.removed.is_empty());
+    }
+
+    #[test]
+    fn a_memory_that_is_full_of_removed_entries_takes_no_more() {
+        let mut state = DeviceMemory::default();
+        let list: Reference = "north-gate".parse().unwrap();
+        let digest = |n: usize| {
+            let mut digest = [0; 32];
+            digest[..8].copy_from_slice(&n.to_be_bytes());
+            digest
+        };
+        assert!((0..MAX_REMOVED).all(|n| state.take_out(&list, 7, &[digest(n)])));
+        assert!(state.take_out(&list, 7, &[digest(0)]), "known");
+        assert!(!state.take_out(&list, 7, &[digest(MAX_REMOVED)]));
+        let written = serde_json::to_vec_pretty(&state).unwrap().len() as u64;
+        assert!(2 * written < MAX_STATE_BYTES, "{written}");
     }
 
     #[test]

@@ -160,15 +160,15 @@ pub enum Refusal {
     },
     /// Entries were taken out by nobody who may.
     #[error(
-        "{missing} entries were taken from version {version} of the list {id}, and no order to \
-         this device revoked them; copy the list again from those who made it"
+        "{missing} entries were taken from version {version} of the list {id}, and not by this \
+         device, which removes what an order revokes; copy the list again from those who made it"
     )]
     EntriesMissing {
         /// The list.
         id: Reference,
         /// Its version.
         version: u64,
-        /// How many that no revocation explains.
+        /// How many that the device has not taken out itself.
         missing: usize,
     },
     /// Against the rule under which it was silent.

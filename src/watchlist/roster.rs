@@ -81,7 +81,7 @@ mod tests {
         let mut list = content(4);
         list.entries[0].expires = now();
         let bytes = signed(&list, &[1, 2]);
-        let bytes = without(&bytes, |r| r.as_str() == "case-1").unwrap().unwrap().concat();
+        let bytes = without(&bytes, |r| r.as_str() == "case-1").unwrap().unwrap().parts.concat();
         let roster = roster(&bytes, &trust(), now()).unwrap();
         assert_eq!((roster.list.as_str(), roster.version), ("north-gate", 7));
         let entries: Vec<_> =

@@ -100,7 +100,7 @@ pub struct Watchlist {
     digest: [u8; 32],
     signers: Vec<KeyId>,
     expired_entries: usize,
-    removed_entries: usize,
+    removed: Vec<[u8; 32]>,
     trust_ends: OffsetDateTime,
     /// How many photographs each entry was made of.
     photographs: Vec<u8>,
@@ -198,7 +198,12 @@ impl Watchlist {
     /// How many entries were removed from these bytes after they were signed, because they had been
     /// revoked.
     pub fn removed_entries(&self) -> usize {
-        self.removed_entries
+        self.removed.len()
+    }
+
+    /// The digests, as signed, of the entries that were taken out.
+    pub fn removed(&self) -> &[[u8; 32]] {
+        &self.removed
     }
 
     /// SHA-256 of the signed payload: adding signatures does not change it.
@@ -327,10 +332,10 @@ pub fn verify(
     let mut gallery =
         Builder::new(room, content.dimensions).map_err(|e| Refusal::Memory(e.to_string()))?;
     let (mut seen, mut photographs) = (HashSet::new(), Vec::new());
-    let (mut expired_entries, mut removed_entries) = (0, 0);
-    for item in vouched_for(digests, container.items())? {
+    let (mut expired_entries, mut removed) = (0, Vec::new());
+    for (item, digest) in vouched_for(digests, container.items())?.zip(digests.as_chunks().0) {
         let Some(item) = item? else {
-            removed_entries += 1;
+            removed.push(*digest);
             continue;
         };
         let EntryParts { entry, values, photographs: of } = read_entry(item, content.dimensions)?;
@@ -354,7 +359,7 @@ pub fn verify(
         digest,
         signers,
         expired_entries,
-        removed_entries,
+        removed,
         trust_ends: trust.valid_until(),
         photographs,
         gallery,

@@ -3,10 +3,14 @@ use std::time::Duration;
 use time::OffsetDateTime;
 
 use super::*;
+use crate::audit::record::{Answer, AuditEvent, AuditRecord, Instruction, InstructionRecord};
+use crate::audit::store::AuditStore;
 use crate::files::replace;
 use crate::watchlist::keys::SecretKey;
 use crate::watchlist::memory::DAYS;
+use crate::watchlist::tampering::signed;
 use crate::watchlist::trust::{Role, render, resetting_clock};
+use crate::watchlist::{fixture, removal, verify};
 
 const NOON: i64 = 1_790_596_800;
 
@@ -310,4 +314,139 @@ fn an_order_that_comes_before_the_state_can_be_read_is_remembered_once_it_can_be
     assert!(keeper.is_stored());
     assert_eq!(load(&mut keeper, at(2)), "revoked");
     assert_eq!(load(&mut device.started(), at(3)), "revoked", "over a restart");
+}
+
+/// A device whose signers may revoke, with the list `north-gate` of four entries on its disk, and
+/// what revokes the list, or one of its entries.
+fn with_a_list() -> (DeviceFolder, impl Fn(Option<&str>) -> Vec<u8>) {
+    let device = DeviceFolder::new();
+    let (w, day) = (&device.config.watchlist, time::Duration::DAY);
+    let roles = [Role::Signer, Role::Revoker];
+    let keys = [1, 2].map(|n| (key(n).public(), "somebody", &roles[..]));
+    let pinned = render(1, 2, at(0).wall - day, at(0).wall + day, &keys);
+    replace(&w.trust, pinned.as_bytes()).expect("writes");
+    replace(&w.list, &signed(&fixture::content(4), &[1, 2])).expect("writes");
+    let revocation = |entry: Option<&str>| {
+        let list = "north-gate".parse().expect("a reference");
+        let entry = entry.map(|entry| entry.parse().expect("a reference"));
+        let action = order::Action::Revoke { list, through: order::EVERY_VERSION, entry };
+        order::sign(order::OrderId([7; 16]), &action, &key(1), at(0).wall).expect("an order")
+    };
+    (device, revocation)
+}
+
+/// References of the entries that are in the list on the disk.
+fn on_disk(device: &DeviceFolder) -> Vec<String> {
+    let bytes = std::fs::read(&device.config.watchlist.list).expect("a list");
+    let entries = (0..4).map(|n| format!("case-{n}"));
+    let there = |entry: &String| {
+        removal::without(&bytes, |r| r.as_str() == entry).expect("a list").is_some()
+    };
+    entries.filter(there).collect()
+}
+
+#[test]
+fn a_revoked_entry_that_cannot_be_taken_off_the_disk_is_tried_again_and_remembered_first() {
+    let (device, revocation) = with_a_list();
+    let w = &device.config.watchlist;
+    // Nothing can be written beside the list, as on a full disk.
+    let beside = w.list.with_file_name("list.new");
+    std::fs::create_dir(&beside).expect("a folder");
+    let mut keeper = device.started();
+    keeper.obey(&revocation(Some("case-2")), at(0)).expect("genuine");
+    keeper.remove_revoked();
+    assert!(keeper.left_on_disk().is_some(), "and the status says so");
+    assert_eq!(on_disk(&device).len(), 4);
+    keeper.remove_again(at(1));
+    keeper.remove_again(at(1));
+    std::fs::remove_dir(&beside).expect("empty");
+    keeper.remove_again(at(1));
+    assert!(keeper.left_on_disk().is_some(), "not at once");
+    keeper.remove_again(at(2));
+    assert_eq!(
+        (keeper.left_on_disk(), &on_disk(&device)[..]),
+        (None, &["case-0", "case-1", "case-3"].map(String::from)[..])
+    );
+    // The device knows of it over a restart, and of no other that is missing.
+    let bytes = std::fs::read(&w.list).expect("a list");
+    let verified = |bytes: &[u8]| {
+        verify(bytes, &fixture::trust(), fixture::now(), fixture::DEVICE, &fixture::EMBEDDER)
+            .expect("signed")
+    };
+    let mut memory = device.started().state.memory().expect("kept").clone();
+    assert_eq!(memory.admit(&verified(&bytes), fixture::now()), Ok(()));
+    let more = removal::without(&bytes, |r| r.as_str() == "case-0").expect("a list");
+    let more = more.expect("it is there").parts.concat();
+    let refused = memory.admit(&verified(&more), fixture::now()).expect_err("one more is missing");
+    assert_eq!(Blindness::from(refused).cause, Cause::EntriesMissing);
+}
+
+#[test]
+fn no_entry_is_taken_out_before_the_memory_of_it_is_stored() {
+    let (device, revocation) = with_a_list();
+    let w = &device.config.watchlist;
+    let mut keeper = device.started();
+    keeper.obey(&revocation(Some("case-2")), at(0)).expect("genuine");
+    let beside = w.state.with_file_name("state.json.new");
+    std::fs::create_dir(&beside).expect("a folder");
+    keeper.remove_revoked();
+    assert!(keeper.left_on_disk().is_some_and(|left| left.contains("state")));
+    assert_eq!(on_disk(&device).len(), 4, "else it would be refused after a restart");
+    std::fs::remove_dir(&beside).expect("empty");
+    keeper.remove_again(at(1));
+    assert_eq!((keeper.left_on_disk(), on_disk(&device).len()), (None, 3));
+}
+
+#[test]
+fn a_revoked_list_that_is_a_link_is_destroyed_where_it_lies() {
+    let (device, revocation) = with_a_list();
+    let w = &device.config.watchlist;
+    let real = device.folder.path().join("real.cose");
+    std::fs::rename(&w.list, &real).expect("renames");
+    std::os::unix::fs::symlink(&real, &w.list).expect("links");
+    let held = std::fs::File::open(&real).expect("there");
+    let mut keeper = device.started();
+    keeper.obey(&revocation(None), at(0)).expect("genuine");
+    keeper.remove_revoked();
+    assert_eq!(keeper.left_on_disk(), None);
+    assert!(!real.exists() && w.list.symlink_metadata().is_err());
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut &held, &mut bytes).expect("reads");
+    assert!(!bytes.is_empty() && bytes.iter().all(|b| *b == 0), "overwritten");
+}
+
+#[test]
+fn a_state_that_lacks_a_revocation_of_the_audit_log_matches_nobody_until_it_is_heard_again() {
+    let (mut device, revocation) = with_a_list();
+    device.config.audit.log = device.folder.path().join("audit");
+    let mut store = AuditStore::open(&device.config.audit.log, "watchpost/gate-1").expect("new");
+    let followed = AuditEvent::Instruction(InstructionRecord {
+        what: Instruction::RevokeEntry,
+        answer: Answer::Followed,
+        order: Some([7; 16]),
+        keys: Vec::new(),
+    });
+    let record = AuditRecord::new(followed, at(0)).to_bytes().expect("small");
+    assert_eq!(device.started().permits(at(0)), Ok(()), "before the order");
+    device.started().obey(&revocation(None), at(0)).expect("genuine");
+    store.append(&record).expect("appends");
+    drop(store);
+    let cause = |device: &DeviceFolder| device.started().permits(at(1)).map_err(|b| b.cause);
+    assert_eq!(cause(&device), Ok(()));
+    let w = &device.config.watchlist;
+    let kept = std::fs::read_to_string(&w.state).expect("a state");
+    let mut older: serde_json::Value = serde_json::from_str(&kept).expect("JSON");
+    older.as_object_mut().expect("an object").remove("revoked");
+    std::fs::write(&w.state, older.to_string()).expect("writes");
+    std::fs::remove_file(w.list_seen()).expect("there");
+    assert_eq!(cause(&device), Err(Cause::DamagedState), "put back");
+    let mut keeper = device.started();
+    assert!(keeper.permits(at(1)).is_err());
+    keeper.obey(&revocation(None), at(1)).expect("genuine");
+    assert_eq!(keeper.permits(at(2)), Ok(()), "heard again");
+    // Whatever else is deleted with it: the log says that this device has run before.
+    for file in [w.state.clone(), w.list_seen(), w.state.with_file_name("state.json.reserve")] {
+        std::fs::remove_file(file).expect("there");
+    }
+    assert_eq!(cause(&device), Err(Cause::DamagedState), "deleted");
 }

@@ -219,7 +219,7 @@ impl<'a> CaseSheet<'a> {
         }
         let missing: HashSet<_> = self.without_photograph().into_iter().collect();
         let parts = without(self.list, |entry| missing.contains(entry))?;
-        let parts = parts.unwrap_or_else(|| vec![self.list]);
+        let parts = parts.map_or_else(|| vec![self.list], |reduced| reduced.parts);
         let list = seal::seal(&parts, std::slice::from_ref(&self.desk))?;
         let mut w = CborWriter::default();
         w.map(3).key(0).uint(FORMAT_VERSION).key(1).bytes(&list);

@@ -101,6 +101,11 @@ impl Stopped {
         self.revoked.iter().rev().find(whole)?.order.as_deref()
     }
 
+    /// Whether something was revoked by `order`.
+    pub(super) fn revoked_by_order(&self, order: &str) -> bool {
+        self.revoked.iter().any(|r| r.order.as_deref() == Some(order))
+    }
+
     /// Whether entries were revoked one by one.
     pub(super) fn revokes_entries(&self) -> bool {
         self.revoked.iter().any(|r| r.entry.is_some())
