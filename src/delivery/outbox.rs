@@ -135,6 +135,8 @@ pub struct Outbox<S> {
     paused_until: Duration,
     /// After a refusal and until a success: one at a time.
     probing: bool,
+    /// The broker refused what went out last.
+    refused: bool,
     backoff: Backoff,
     /// Something that the store could not read was met.
     stalled: bool,
@@ -177,6 +179,7 @@ impl<S: Store> Outbox<S> {
             begun: heapless::Vec::new(),
             paused_until: Duration::ZERO,
             probing: false,
+            refused: false,
             backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(60)),
             stalled: false,
             reading: Backoff::new(Duration::from_secs(1), Duration::from_secs(60)),

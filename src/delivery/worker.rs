@@ -370,6 +370,13 @@ impl DeliveryWorker {
         let outbox = self.session.outbox();
         let (stripped, too_large) = self.session.diminished();
         let mut store = outbox.store_health();
+        if store.problem.is_none() && outbox.is_refused() {
+            store.problem = Some(format!(
+                "the broker takes no candidates ({} refusals): see that this device's user may \
+                 publish its candidates, and look into the broker's log for its limits",
+                outbox.counters().refusals
+            ));
+        }
         if store.problem.is_none() && outbox.aside() > 0 {
             store.problem = Some(format!(
                 "{} candidates are set aside, as the broker ends the connection over them or takes \

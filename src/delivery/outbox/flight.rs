@@ -135,6 +135,11 @@ impl<S: Store> Outbox<S> {
         }
     }
 
+    /// Whether the broker refused what went out last, so that nothing is delivered.
+    pub fn is_refused(&self) -> bool {
+        self.refused
+    }
+
     /// Events that are set aside.
     pub fn aside(&self) -> usize {
         self.begun.iter().filter(|b| matches!(b.stage, EventStage::Aside(_))).count()
@@ -283,6 +288,7 @@ impl<S: Store> Outbox<S> {
         let Begun { stored, id, .. } = self.begun[at];
         if matches!(verdict, AckOutcome::Delivered | AckOutcome::Taken) {
             self.probing = false;
+            self.refused = false;
             self.paused_until = Duration::ZERO;
             self.backoff.reset();
             if verdict == AckOutcome::Delivered {
@@ -297,7 +303,8 @@ impl<S: Store> Outbox<S> {
         }
         let most = if verdict == AckOutcome::Unheard { MAX_UNHEARD_WAIT } else { Duration::MAX };
         self.counters.unheard += u64::from(verdict == AckOutcome::Unheard);
-        self.counters.refusals += u64::from(verdict != AckOutcome::Unheard);
+        self.refused = verdict != AckOutcome::Unheard;
+        self.counters.refusals += u64::from(self.refused);
         let begun = &mut self.begun[at];
         begun.stage = EventStage::Waiting;
         begun.invalid += u8::from(verdict == AckOutcome::Invalid);

@@ -174,11 +174,13 @@ fn a_refusal_makes_it_wait_and_then_try_one_at_a_time() {
     let mut o = filled(3);
     assert_eq!(send(&mut o, 1, at(0)), Some(1));
     o.settle(1, AckOutcome::RefusedForNow, at(0), u32::MAX);
+    assert!(o.is_refused(), "and the status says so");
     assert_eq!(send(&mut o, 2, at(0)), None);
     assert_eq!(o.wake_at(at(0)), Some(Duration::from_secs(1)));
     assert_eq!(send(&mut o, 2, at(1)), Some(1));
     assert_eq!(send(&mut o, 3, at(1)), None, "one at a time until one succeeds");
     o.settle(2, AckOutcome::Delivered, at(1), 0);
+    assert!(!o.is_refused());
     assert_eq!((send(&mut o, 3, at(1)), send(&mut o, 4, at(1))), (Some(2), Some(3)));
 }
 
