@@ -3,8 +3,10 @@
 //!
 //! Each [`Locked`] is a mapping of its own (`mmap`, `mlock`, `MADV_DONTDUMP`, `MADV_WIPEONFORK`),
 //! so that no allocator ever hands a part of it on, and nothing of it reaches swap or a core file.
-//! Its size is fixed: what grows would leave copies. A [`LockedBuffer`] grows all the same, and
-//! wipes what it leaves behind. A [`WipingAllocator`] does the last for everything else.
+//! Its size is fixed, but for a [`LockedBuffer`]'s, which grows by moving its pages and leaves no
+//! copy. A [`WipingAllocator`] wipes whatever else is freed; what neither is freed nor used any more,
+//! on the stack or in a list of fixed capacity, is wiped by [`wipe_stack`], [`take_out`] and
+//! [`wipe_list`].
 //!
 //! `mlock` is refused where the process may not lock that much (`RLIMIT_MEMLOCK`, 8 MiB on many
 //! systems). The memory is usable then, and [`Locked::is_locked`] is false: a caller that promises
@@ -13,6 +15,10 @@
 
 mod allocator;
 mod buffer;
+#[cfg(test)]
+pub(crate) mod limited;
+mod list;
+mod stack;
 
 use std::io;
 use std::ops::{Deref, DerefMut};
@@ -21,6 +27,8 @@ use std::sync::atomic::{Ordering, compiler_fence};
 
 pub use self::allocator::WipingAllocator;
 pub use self::buffer::LockedBuffer;
+pub use self::list::{take_out, wipe_list};
+pub use self::stack::{STACK_WIPED, wipe_stack};
 
 /// Bytes from which on a mapping asks for huge pages: no list of a few thousand templates, whose
 /// memory should not be rounded up.
@@ -47,6 +55,9 @@ pub struct Locked<T: Plain> {
     len: usize,
     /// Bytes of the mapping; 0 where there is none, because nothing is held.
     mapped: usize,
+    /// The kernel leaves it out of dumps.
+    hidden: bool,
+    /// The kernel keeps it from swap.
     held: bool,
 }
 
@@ -58,7 +69,7 @@ unsafe impl<T: Plain + Sync> Sync for Locked<T> {}
 impl<T: Plain> Locked<T> {
     /// Nothing.
     pub const fn empty() -> Self {
-        Self { at: NonNull::dangling(), len: 0, mapped: 0, held: true }
+        Self { at: NonNull::dangling(), len: 0, mapped: 0, hidden: true, held: true }
     }
 
     /// `len` zero elements.
@@ -77,7 +88,7 @@ impl<T: Plain> Locked<T> {
         if len == 0 {
             return Ok(Self::empty());
         }
-        let bytes = len.checked_mul(size_of::<T>()).ok_or(io::ErrorKind::OutOfMemory)?;
+        let bytes = Self::bytes(len)?;
         // SAFETY: an anonymous private mapping at an address of the kernel's choice touches nothing
         // that exists.
         let at = unsafe {
@@ -93,28 +104,83 @@ impl<T: Plain> Locked<T> {
         if at == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: the range is the mapping just made. Advice changes no contents.
-        let hidden = unsafe {
-            let hidden = libc::madvise(at, bytes, libc::MADV_DONTDUMP) == 0;
-            // Kernels before 4.14 do not know it, and this program does not fork.
-            libc::madvise(at, bytes, libc::MADV_WIPEONFORK);
-            if bytes >= LARGE {
-                // Reading through much memory once waits for the translation of addresses, page by
-                // page. Where it is refused, it is slower and no worse.
-                libc::madvise(at, bytes, libc::MADV_HUGEPAGE);
-            }
-            hidden
-        };
         let at =
             NonNull::new(at.cast()).expect("mmap never answers with null unless it was asked to");
-        Ok(Self { at, len, mapped: bytes, held: hidden })
+        let mut memory = Self { at, len, mapped: bytes, hidden: false, held: false };
+        memory.advise();
+        Ok(memory)
+    }
+
+    fn bytes(len: usize) -> io::Result<usize> {
+        len.checked_mul(size_of::<T>()).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
+    }
+
+    /// Has the kernel leave it out of dumps and of forked children.
+    fn advise(&mut self) {
+        let at = self.at.as_ptr().cast();
+        // SAFETY: the range is this value's mapping. Advice changes no contents.
+        unsafe {
+            self.hidden = libc::madvise(at, self.mapped, libc::MADV_DONTDUMP) == 0;
+            // Kernels before 4.14 do not know it, and this program does not fork.
+            libc::madvise(at, self.mapped, libc::MADV_WIPEONFORK);
+            if self.mapped >= LARGE {
+                // Reading through much memory once waits for the translation of addresses, page by
+                // page. Where it is refused, it is slower and no worse.
+                libc::madvise(at, self.mapped, libc::MADV_HUGEPAGE);
+            }
+        }
+    }
+
+    /// Makes it `len` elements long, which is more than it has; new ones are zero. Its pages move
+    /// where they cannot stay: there is never a second copy of them, neither in memory nor in what
+    /// the process has locked. It stays locked where the kernel lets it.
+    ///
+    /// # Errors
+    /// Where the system has no memory. It is as long as before, and may be no longer locked.
+    fn grow(&mut self, len: usize) -> io::Result<()> {
+        if self.mapped == 0 {
+            *self = Self::hidden(len)?;
+            return Ok(());
+        }
+        let bytes = Self::bytes(len)?;
+        let mut moved = self.moved(bytes);
+        if moved.is_err() && self.held {
+            // Perhaps because the process may not lock so much more.
+            self.let_go();
+            moved = self.moved(bytes);
+        }
+        (self.at, self.len, self.mapped) = (moved?, len, bytes);
+        self.advise();
+        Ok(())
+    }
+
+    /// Where its mapping is once it has `bytes` bytes.
+    fn moved(&mut self, bytes: usize) -> io::Result<NonNull<T>> {
+        // SAFETY: the range is this value's mapping, all of which has the same attributes; nothing
+        // refers to it, for `self` is borrowed mutably.
+        let at = unsafe {
+            libc::mremap(self.at.as_ptr().cast(), self.mapped, bytes, libc::MREMAP_MAYMOVE)
+        };
+        if at == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(NonNull::new(at.cast()).expect("mremap never answers with null"))
     }
 
     /// Keeps it from swap, where the process may.
     fn hold(&mut self) {
         // SAFETY: the range is this value's mapping. A lock changes no contents.
-        self.held &=
+        self.held =
             self.mapped == 0 || unsafe { libc::mlock(self.at.as_ptr().cast(), self.mapped) } == 0;
+    }
+
+    /// No longer keeps it from swap, so that others may lock as much.
+    fn let_go(&mut self) {
+        if self.mapped > 0 {
+            // SAFETY: as for the lock. That it was none is no error.
+            unsafe { libc::munlock(self.at.as_ptr().cast(), self.mapped) };
+            self.held = false;
+        }
     }
 
     /// A copy of `from`.
@@ -129,7 +195,7 @@ impl<T: Plain> Locked<T> {
 
     /// Whether the kernel keeps it from swap and dumps.
     pub fn is_locked(&self) -> bool {
-        self.held
+        self.hidden && self.held
     }
 
     /// Forgets all elements from `len` on; they are wiped.

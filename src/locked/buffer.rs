@@ -2,10 +2,11 @@
 //!
 //! * Beyond its length a buffer holds nothing but zeros: whoever makes it shorter wipes the rest.
 //!   So a small frame leaves nothing of a larger one before it.
-//! * What it grows out of, and what it is dropped with, is wiped.
+//! * It grows without a copy, and what it is dropped with is wiped.
 //! * All buffers together lock at most half of what the process may lock, so that they never take
-//!   the place of a list's templates. Beyond that they are left out of dumps, but not locked;
-//!   [`LockedBuffer::is_locked`] says so.
+//!   the place of a list's templates; not for a moment either, while one grows. Beyond that they
+//!   are left out of dumps, but not locked; [`LockedBuffer::is_locked`] says so.
+//! * One that could not be locked is locked with a later frame, once there is room.
 
 use std::alloc::{Layout, handle_alloc_error};
 use std::fmt;
@@ -14,8 +15,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{Locked, wipe};
 
-/// Least bytes of a mapping: a small frame grows once.
-const LEAST: usize = 64 << 10;
+/// Bytes of which a mapping has a multiple: a small frame grows once, and what counts is what the
+/// kernel counts, whose pages are as large at most.
+const STEP: usize = 64 << 10;
 
 /// Bytes that all buffers have locked.
 static LOCKED: AtomicUsize = AtomicUsize::new(0);
@@ -75,37 +77,64 @@ impl LockedBuffer {
     /// Makes room for `more` bytes.
     pub fn reserve(&mut self, more: usize) {
         let need = self.len.saturating_add(more);
-        if need <= self.memory.len() {
-            return;
+        if need > self.memory.len() {
+            self.grow(need);
+        } else if self.len == 0 && !self.memory.is_locked() {
+            // Others may have given back since what they had locked.
+            self.lock();
         }
-        let room = need.max(self.memory.len().saturating_mul(2)).max(LEAST);
-        let Ok(mut memory) = Locked::hidden(room) else {
+    }
+
+    /// Makes the mapping at least `need` bytes long.
+    fn grow(&mut self, need: usize) {
+        let room = need.max(self.memory.len().saturating_mul(2));
+        let room = room.checked_next_multiple_of(STEP).unwrap_or(room);
+        let may_lock = self.count(room);
+        if !may_lock {
+            self.let_go();
+        }
+        if self.memory.grow(room).is_err() {
             let layout = Layout::array::<u8>(room).unwrap_or(Layout::new::<u8>());
             // As for a vector.
             handle_alloc_error(layout);
-        };
-        self.uncount();
-        self.counted = Self::lock(&mut memory);
-        memory[..self.len].copy_from_slice(self);
-        // The old mapping is wiped as it goes.
-        self.memory = memory;
+        }
+        if may_lock {
+            self.hold();
+        }
     }
 
-    /// Locks `memory` where buffers may still lock as much; returns the bytes that count. What the
-    /// kernel refuses counts for nothing, and takes nothing of what others may lock.
-    fn lock(memory: &mut Locked<u8>) -> usize {
-        let room = memory.len();
-        let before = LOCKED.fetch_add(room, Ordering::Relaxed);
-        if before.saturating_add(room) <= may_lock() {
-            memory.hold();
-        } else {
-            memory.held = false;
+    /// Locks the whole mapping where buffers may still lock as much.
+    fn lock(&mut self) {
+        if self.count(self.memory.len()) {
+            self.hold();
         }
-        if memory.held {
-            return room;
+    }
+
+    /// Counts `room` bytes as locked by this buffer; false, and nothing, where all buffers would
+    /// have more than they may lock.
+    fn count(&mut self, room: usize) -> bool {
+        let most = may_lock();
+        let with_these =
+            |locked: usize| (locked - self.counted).checked_add(room).filter(|all| *all <= most);
+        let counts = LOCKED.fetch_update(Ordering::Relaxed, Ordering::Relaxed, with_these).is_ok();
+        if counts {
+            self.counted = room;
         }
-        LOCKED.fetch_sub(room, Ordering::Relaxed);
-        0
+        counts
+    }
+
+    /// Locks what was counted. What the kernel refuses counts for nothing, and takes nothing of
+    /// what others may lock.
+    fn hold(&mut self) {
+        self.memory.hold();
+        if !self.memory.is_locked() {
+            self.let_go();
+        }
+    }
+
+    fn let_go(&mut self) {
+        self.memory.let_go();
+        self.uncount();
     }
 
     /// Gives the memory back.
@@ -132,6 +161,8 @@ fn may_lock() -> usize {
 
 impl Drop for LockedBuffer {
     fn drop(&mut self) {
+        // First, so that nobody locks as much before it is given back.
+        self.memory = Locked::empty();
         self.uncount();
     }
 }
@@ -194,6 +225,7 @@ impl fmt::Debug for LockedBuffer {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::limited;
     use super::*;
 
     #[derive(Debug, Clone)]
@@ -257,44 +289,98 @@ mod tests {
         }
     }
 
+    fn filled(bytes: usize) -> LockedBuffer {
+        let mut buffer = LockedBuffer::new();
+        buffer.resize(bytes);
+        buffer
+    }
+
+    /// Bytes that buffers count as locked, which are all that the kernel counts beside `others`.
+    fn locked_beside(others: usize) -> usize {
+        let counted = LOCKED.load(Ordering::Relaxed);
+        assert_eq!(limited::locked(), others + counted);
+        counted
+    }
+
     #[test]
     fn what_cannot_be_locked_says_so_and_takes_nothing_from_what_can() {
-        // In a process of its own: limits are the whole process's.
-        if std::env::var_os("WATCHPOST_TEST_LIMIT").is_none() {
-            let output = std::process::Command::new(std::env::current_exe().unwrap())
-                .args(["--exact", "locked::buffer::tests::what_cannot_be_locked_says_so_and_takes_nothing_from_what_can"])
-                .env("WATCHPOST_TEST_LIMIT", "1")
-                .output()
-                .unwrap();
-            let said = String::from_utf8_lossy(&output.stdout);
-            assert!(output.status.success() && said.contains("1 passed"), "{said}");
+        if !limited::to(1 << 20, &what_cannot_be_locked_says_so_and_takes_nothing_from_what_can) {
             return;
         }
-        let limit = |bytes| {
-            let limit = libc::rlimit { rlim_cur: bytes, rlim_max: 8 << 20 };
-            // SAFETY: reads a value of this frame.
-            assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) }, 0);
-        };
-        let filled = |bytes| {
-            let mut buffer = LockedBuffer::new();
-            buffer.resize(bytes);
-            buffer
-        };
-        limit(1 << 20);
         let large = filled(2 << 20);
-        assert!(!large.is_locked() && LOCKED.load(Ordering::Relaxed) == 0);
-        let small = filled(LEAST);
-        assert!(small.is_locked() && LOCKED.load(Ordering::Relaxed) == LEAST);
-        // SAFETY: plain system calls.
-        let is_root = unsafe { libc::geteuid() } == 0;
-        if !is_root {
-            // As many locks as others have taken: the kernel refuses though buffers may.
-            let _others = Locked::<u8>::zeroed((1 << 20) - LEAST).unwrap();
-            let refused = filled(LEAST);
-            assert!(!refused.is_locked() && LOCKED.load(Ordering::Relaxed) == LEAST);
-        }
+        assert!(!large.is_locked() && locked_beside(0) == 0);
+        let small = filled(STEP);
+        assert!(small.is_locked() && locked_beside(0) == STEP);
+        // As many locks as others have taken: the kernel refuses though buffers may.
+        let others = Locked::<u8>::zeroed((1 << 20) - STEP).unwrap();
+        let refused = filled(STEP);
+        assert!(others.is_locked() && !refused.is_locked());
+        assert_eq!(locked_beside(others.len()), STEP);
         drop(small);
-        assert_eq!(LOCKED.load(Ordering::Relaxed), 0);
+        assert_eq!(locked_beside(others.len()), 0);
+    }
+
+    #[test]
+    fn growing_locks_no_byte_twice() {
+        if !limited::to(1 << 20, &growing_locks_no_byte_twice) {
+            return;
+        }
+        let list = Locked::<u8>::zeroed(1 << 19).unwrap();
+        let mut buffer = LockedBuffer::new();
+        for bytes in [1, STEP + 1, 3 * STEP, 1 << 19] {
+            buffer.resize(bytes);
+            buffer.fill(7);
+            assert!(list.is_locked() && buffer.is_locked(), "{bytes} beside the list's half");
+            assert_eq!(locked_beside(list.len()), buffer.memory.len());
+        }
+        assert_eq!(buffer, [7; 1 << 19]);
+        // Beyond what buffers may lock it is no longer locked, and takes nothing of what others may.
+        buffer.resize((1 << 19) + 1);
+        assert!(!buffer.is_locked() && buffer[(1 << 19) - 1] == 7);
+        assert_eq!(locked_beside(list.len()), 0);
+        assert!(filled(1 << 19).is_locked());
+    }
+
+    #[test]
+    fn what_could_not_be_locked_is_locked_with_a_later_frame_once_there_is_room() {
+        let here = what_could_not_be_locked_is_locked_with_a_later_frame_once_there_is_room;
+        if !limited::to(1 << 20, &here) {
+            return;
+        }
+        // Two lists for the moment in which one takes the place of the other.
+        let lists = [0; 2].map(|_| Locked::<u8>::zeroed(1 << 19).unwrap());
+        let mut buffer = filled(STEP);
+        assert!(!buffer.is_locked());
+        drop(lists);
+        buffer.clear();
+        buffer.extend_from_slice(&[7]);
+        assert!(buffer.is_locked() && locked_beside(0) == STEP);
+    }
+
+    #[test]
+    fn a_buffer_that_is_refused_does_not_have_another_refused_meanwhile() {
+        let here = a_buffer_that_is_refused_does_not_have_another_refused_meanwhile;
+        if !limited::to(1 << 20, &here) {
+            return;
+        }
+        let done = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|s| {
+            s.spawn(|| {
+                let mut large = LockedBuffer::new();
+                while !done.load(Ordering::Relaxed) {
+                    assert!(!large.count(2 << 20));
+                }
+            });
+            for round in 0..5000 {
+                let small = filled(STEP);
+                if !small.is_locked() {
+                    done.store(true, Ordering::Relaxed);
+                    panic!("refused in round {round}");
+                }
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        assert_eq!(locked_beside(0), 0);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use super::state::{Filled, Piece, UsedPlane};
 use super::*;
 use crate::clock::Now;
 use crate::frame::PixelFormat;
-use crate::locked::LockedBuffer;
+use crate::locked::{Locked, LockedBuffer, limited};
 
 /// What the camera does at the next wait.
 #[derive(Debug, Clone)]
@@ -184,7 +184,8 @@ impl Driver for FakeCamera {
     }
     fn map(&mut self, count: u32) -> io::Result<usize> {
         self.map_fails.map_or(Ok(()), |code| Err(Self::os(code)))?;
-        self.memory = vec![vec![vec![0; 4096]; self.planes]; count as usize];
+        let bytes = self.granted.map_or(0, |(width, height)| (width * height) as usize).max(4096);
+        self.memory = vec![vec![vec![0; bytes]; self.planes]; count as usize];
         Ok(count as usize)
     }
     fn queue(&mut self, index: u32) -> io::Result<()> {
@@ -313,6 +314,43 @@ fn after_a_timeout_the_stream_goes_on_without_touching_a_buffer() {
         assert_eq!(s.driver.queued.len(), 4, "every buffer is the driver's again");
     }
     assert_eq!(s.counters, SourceCounters { frames: 3, timeouts: 1, ..SourceCounters::default() });
+}
+
+#[test]
+fn a_stream_that_is_built_again_and_again_locks_no_more_memory_than_its_largest_frames_take() {
+    let here =
+        a_stream_that_is_built_again_and_again_locks_no_more_memory_than_its_largest_frames_take;
+    // Room for three frames of the largest size beside a list of as much, and for no fourth.
+    if !limited::to(6 << 20, &here) {
+        return;
+    }
+    let list = Locked::<u8>::zeroed(3 << 20).unwrap();
+    let sizes = [(320, 240), (640, 480), (1280, 720), (8, 4), (640, 480), (1280, 720)];
+    let mut s = stream(FakeCamera::new());
+    // The one that is filled, the one that waits, the one that is looked at.
+    let mut frames = [(); 3].map(|()| Captured::default());
+    let mut locked = Vec::new();
+    for (round, (width, height)) in sizes.iter().cycle().take(30).copied().enumerate() {
+        s.driver.opens = [Ok((width, height))].into();
+        s.driver.lose();
+        assert!(matches!(s.next(&mut frames[0]), Err(SourceError::Lost { .. })));
+        let bytes = (width * height) as usize;
+        let frame = |number| CameraEvent::Frame(vec![7; bytes], bytes, 0, number);
+        s.driver.events = (0..6).map(frame).collect();
+        for number in 0..6 {
+            let captured = &mut frames[number % 3];
+            s.next(captured).unwrap();
+            assert_eq!(captured.bytes.len(), bytes);
+            assert!(list.is_locked() && captured.bytes.is_locked(), "round {round}");
+        }
+        locked.push(limited::locked() - list.len());
+    }
+    assert_eq!(s.counters.reopened, 30);
+    let largest = (1280 * 720usize).next_multiple_of(64 << 10);
+    assert!(locked[2] >= 3 * largest && locked[2] <= 3 << 20, "{locked:?}");
+    assert!(locked[2..].iter().all(|bytes| *bytes == locked[2]), "{locked:?}");
+    drop(frames);
+    assert_eq!(limited::locked(), list.len());
 }
 
 #[test]
