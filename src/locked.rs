@@ -4,8 +4,8 @@
 //! Each [`Locked`] is a mapping of its own (`mmap`, `mlock`, `MADV_DONTDUMP`, `MADV_WIPEONFORK`),
 //! so that no allocator ever hands a part of it on, and nothing of it reaches swap or a core file.
 //! Its size is fixed, but for a [`LockedBuffer`]'s, which grows by moving its pages and leaves no
-//! copy. A [`WipingAllocator`] wipes whatever else is freed; what neither is freed nor used any more,
-//! on the stack or in a list of fixed capacity, is wiped by [`wipe_stack`], [`take_out`] and
+//! copy. A [`WipingAllocator`] wipes whatever else is freed. What is neither freed nor used any
+//! more, on the stack or in a list of fixed capacity, is wiped by [`wipe_stack`], [`take_out`] and
 //! [`wipe_list`].
 //!
 //! `mlock` is refused where the process may not lock that much (`RLIMIT_MEMLOCK`, 8 MiB on many

@@ -1,7 +1,11 @@
 //! What the pipeline promises whatever thread it runs in: it looks at nothing that it may not look
 //! at, and hands out nothing but candidates. The bundled scene goes in, frame by frame.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -19,6 +23,7 @@ use watchpost::demo::scene::{PERIOD, Scene};
 use watchpost::demo::source::SceneSource;
 use watchpost::device::keeper::Keeper;
 use watchpost::device::pipeline::Pipeline;
+use watchpost::locked::STACK_WIPED;
 use watchpost::source::{
     self, Captured, Decoder, Pace, Payload, Photograph, Source, SourceConfig, SourceKind, Zone,
 };
@@ -29,6 +34,11 @@ use watchpost::watchlist::model::Content;
 
 #[path = "../src/watchlist/fixture.rs"]
 mod fixture;
+mod support;
+
+use support::desk::PORTRAITS;
+use support::memory::Mapping;
+use support::traces::Traces;
 
 /// A list with the man of the enrolment photograph, signed by two, and the configuration that names
 /// it.
@@ -42,6 +52,8 @@ fn desk(
     config.watchlist.list = folder.join("list.cose");
     config.watchlist.trust = folder.join("trust.toml");
     config.watchlist.state = folder.join("state.json");
+    // What a device of this machine left in the usual place is another's.
+    config.broker.outbox = None;
     config.watchlist.require_synchronised_clock = false;
     let trust = fixture::trust_text(2, &[("signer", 1), ("signer", 2)]);
     std::fs::write(&config.watchlist.trust, trust).unwrap();
@@ -444,5 +456,69 @@ fn of_a_camera_that_hangs_turned_it_is_counted_which_setting_would_help() {
         }
         let all: u64 = all.iter().sum();
         assert!(all >= 5 && right == all, "{right} of {all} at {rotate}");
+    }
+}
+
+/// Bytes of the stack that are looked at.
+const LOOKED_AT: usize = 4 * STACK_WIPED;
+/// What is there before a frame is looked at.
+const PAINT: u8 = 0xA5;
+
+/// Paints the stack below the caller.
+#[inline(never)]
+fn paint() {
+    std::hint::black_box(&mut [PAINT; LOOKED_AT]);
+}
+
+/// The stack below a thread that has just looked at `pictures` of somebody.
+fn stack_after(pictures: usize, run: &mut Run, wall: OffsetDateTime) -> Vec<u8> {
+    let (looked, read) = (Barrier::new(2), Barrier::new(2));
+    let top = AtomicUsize::new(0);
+    let mut look = || {
+        // Aligned as numbers are.
+        let here = 0u128;
+        top.store(std::ptr::from_ref(&here).addr(), Ordering::SeqCst);
+        paint();
+        for number in 1..=pictures {
+            run.captured.at = Now { monotonic: Duration::from_millis(200 * number as u64), wall };
+            let now = run.captured.at;
+            run.pipeline.process(&run.captured, now, &mut |_| {}).expect("a good frame");
+        }
+        looked.wait();
+        read.wait();
+    };
+    std::thread::scope(|s| {
+        let thread = std::thread::Builder::new().stack_size(4 * LOOKED_AT);
+        thread.spawn_scoped(s, &mut look).expect("a thread");
+        looked.wait();
+        let mut bytes = vec![0; LOOKED_AT];
+        let from = top.load(Ordering::SeqCst) - LOOKED_AT;
+        let memory = File::open("/proc/self/mem").expect("a process may read itself");
+        memory.read_exact_at(&mut bytes, from as u64).expect("the stack is mapped");
+        read.wait();
+        bytes
+    })
+}
+
+#[test]
+fn what_looking_at_a_face_leaves_on_the_stack_is_wiped() {
+    let folder = tempfile::tempdir().unwrap();
+    let (models, wall) = (Models::builtin().unwrap(), OffsetDateTime::now_utc());
+    let config = desk(folder.path(), &models, wall, |_| {});
+    let jpeg = std::fs::read(format!("{PORTRAITS}/collins.jpg")).unwrap();
+    let traces = Traces::of(&jpeg);
+    let mut run = Run::new(&config, &models, at(wall));
+    run.captured.bytes = jpeg.into();
+    run.captured.payload = Payload::Jpeg { width: 0, height: 0 };
+    for pictures in [1, 2, 3] {
+        let before = run.pipeline.counters().decision.compared;
+        let stack = stack_after(pictures, &mut run, wall);
+        assert!(run.pipeline.counters().decision.compared > before);
+        let untouched = stack.iter().take_while(|byte| **byte == PAINT).count();
+        let deepest = LOOKED_AT - untouched;
+        let found = traces.found(&[Mapping { flags: String::new(), bytes: stack }]);
+        assert!(found.is_empty(), "after {pictures}: {found:?}");
+        // The frames of `process` and of its caller lie above what is wiped.
+        assert!((STACK_WIPED..STACK_WIPED + 4096).contains(&deepest), "{deepest} bytes were used");
     }
 }

@@ -23,7 +23,7 @@
 //!
 //! Of a view nothing is kept but its share in the probe, unless the probe with it reaches the
 //! threshold for an entry; then the view is kept until its track is decided or ends. When a track
-//! ends everything about it is wiped.
+//! ends everything about it is wiped, where the allocator wipes what is freed.
 //!
 //! State in, findings out: no clock, no list, no input or output of its own.
 
@@ -219,7 +219,8 @@ struct Rule {
 /// face's crop and quality.
 pub struct Decider<V> {
     rule: Rule,
-    tracks: LinearMap<u32, Followed<V>, MAX_TRACKS>,
+    // Each in memory of its own, which goes with it: a place in the map would keep what was there.
+    tracks: LinearMap<u32, Box<Followed<V>>, MAX_TRACKS>,
     /// The view observed last is of somebody who took the place of whoever was followed.
     replaced: bool,
 }
@@ -256,7 +257,7 @@ impl<V: KeptOfView> Decider<V> {
             self.end(now, track, out);
         }
         if !self.tracks.contains_key(&track.0)
-            && self.tracks.insert(track.0, Followed::new(now.monotonic)).is_err()
+            && self.tracks.insert(track.0, Box::new(Followed::new(now.monotonic))).is_err()
         {
             self.rule.counters.beyond_capacity += 1;
             return None;

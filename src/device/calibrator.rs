@@ -20,6 +20,7 @@ use crate::calibrate::counts::{Counts, day_of};
 use crate::clock::{Now, Stopwatch};
 use crate::config::Config;
 use crate::decision::probe::FusedProbe;
+use crate::locked::wipe_stack;
 use crate::source::{Captured, Decoder, Pace};
 use crate::template::{Embedding, Template};
 use crate::vision::{
@@ -119,9 +120,12 @@ impl Calibrator {
     pub fn process(&mut self, captured: &Captured, now: Now) -> Result<(), PipelineError> {
         let result = self.look(captured, now);
         self.decoder.wipe();
+        wipe_stack();
         result
     }
 
+    // Never in the frame of its caller, which is not wiped.
+    #[inline(never)]
     fn look(&mut self, captured: &Captured, now: Now) -> Result<(), PipelineError> {
         let today = day_of(now.wall);
         let rests = self.counted.as_ref().is_some_and(|counted| {

@@ -8,7 +8,8 @@
 //!   frames again.
 //! * While no list is in force, or the list is outside its validity, nothing is detected, embedded
 //!   or compared.
-//! * What was decoded of a picture is wiped once it was looked at.
+//! * What was decoded of a picture is wiped once it was looked at, and so is what looking at it has
+//!   left on the stack.
 //! * Of a view there stays its share in the mean of its track, until the track ends; of a track
 //!   whose mean supports no entry nothing else is kept.
 //! * What leaves is a [`Candidate`] about an entry of the list, or a count; of a silent list a
@@ -34,6 +35,7 @@ use crate::decision::policy::{ActiveList, Blindness};
 use crate::decision::traffic::Traffic;
 use crate::delivery::event::{Candidate, EventId};
 use crate::frame::Frame;
+use crate::locked::wipe_stack;
 use crate::promise::Stage;
 use crate::source::{Captured, DecodeError, Decoder, Pace};
 use crate::template::Template;
@@ -218,6 +220,7 @@ impl Pipeline {
         self.processed = now;
         let result = self.look(captured, now, out);
         self.decoder.wipe();
+        wipe_stack();
         if let Err(PipelineError::Decode(error @ DecodeError::NotLocked { .. })) = &result {
             self.unlocked = Some(Blindness::new(
                 Cause::MemoryNotLocked,
@@ -231,6 +234,8 @@ impl Pipeline {
         result
     }
 
+    // Never in the frame of its caller, which is not wiped.
+    #[inline(never)]
     fn look(
         &mut self,
         captured: &Captured,
@@ -330,6 +335,13 @@ impl Pipeline {
 
     /// Ends all tracks: their updates that are still due go to `out`.
     pub fn finish(&mut self, now: Now, out: &mut dyn FnMut(Candidate)) {
+        self.end_tracks(now, out);
+        wipe_stack();
+    }
+
+    // As `look`.
+    #[inline(never)]
+    fn end_tracks(&mut self, now: Now, out: &mut dyn FnMut(Candidate)) {
         let Self { active: Ok(active), matcher, decoys, maker, counters, .. } = self else {
             return;
         };
@@ -402,7 +414,6 @@ impl Matcher {
                     }
                     let Some(probe) = probe else { return };
                     outlet.count(track, &probe);
-                    top.clear();
                     let gallery = outlet.active.gallery();
                     gallery.search(&probe, top);
                     let alone = view.probe.quantize();
@@ -423,6 +434,7 @@ impl Matcher {
                     let id = Uuid::from_u128(EventId::new(outlet.now).as_u128());
                     let searched = Searched { track, view: kept, hits: top.hits(), threshold };
                     decider.searched(captured.at, id, searched, own, &mut |f| outlet.publish(f));
+                    top.clear();
                 }
             });
         for track in replaced {

@@ -334,7 +334,7 @@ mod tests {
             assert_eq!(locked_beside(list.len()), buffer.memory.len());
         }
         assert_eq!(buffer, [7; 1 << 19]);
-        // Beyond what buffers may lock it is no longer locked, and takes nothing of what others may.
+        // Beyond what buffers may lock it is locked no longer, and takes nothing from others.
         buffer.resize((1 << 19) + 1);
         assert!(!buffer.is_locked() && buffer[(1 << 19) - 1] == 7);
         assert_eq!(locked_beside(list.len()), 0);

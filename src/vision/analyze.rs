@@ -5,10 +5,13 @@
 //! best of the tracks with the fewest views come first, the rest are counted as deferred and come
 //! first in the next frame.
 //!
-//! A face that is not embedded leaves nothing but a count. A view that is emitted belongs to the
-//! caller and wipes itself when dropped.
+//! A face that is not embedded leaves nothing but a count, and its place until its track ends. A
+//! view that is emitted belongs to the caller; its pixels and its embedding wipe themselves when
+//! dropped.
 
 use std::time::Duration;
+
+use zeroize::DefaultIsZeroes;
 
 use super::align::AlignedFace;
 use super::detect::Detector;
@@ -26,6 +29,7 @@ use super::{VisionConfig, VisionError};
 use crate::clock::{Now, Stopwatch};
 use crate::frame::Frame;
 use crate::geometry::{Point, Rect, Turn};
+use crate::locked::wipe_list;
 use crate::template::Embedding;
 
 /// One embedded view of a face.
@@ -166,13 +170,15 @@ pub struct FrameCounts {
 }
 
 /// A face that may be embedded, before its pixels are read.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Due {
     face: usize,
     track: TrackId,
     views: u32,
     quality: Quality,
 }
+
+impl DefaultIsZeroes for Due {}
 
 /// Most faces whose pixels are read a frame, in multiples of its embeddings: some turn out to be
 /// blurred.
@@ -239,7 +245,7 @@ impl Analyzer {
         counts.times.detect = stopwatch.elapsed().saturating_sub(start);
         let result = self.follow(frame, now, stopwatch, out, &mut counts);
         forget(&mut self.faces);
-        self.due.clear();
+        wipe_list(&mut self.due);
         result.map(|()| counts)
     }
 
@@ -291,7 +297,7 @@ impl Analyzer {
 
     /// Fills `due` with the faces that may be embedded, in the order in which they should be.
     fn choose(&mut self, now: Duration, too_poor: &mut TooPoorCounts) {
-        self.due.clear();
+        wipe_list(&mut self.due);
         for (i, (face, track)) in self.faces.iter().zip(&self.assigned).enumerate() {
             let Some(track) = *track else { continue };
             let quality = Quality::of_detection(face);

@@ -12,7 +12,7 @@ use crate::geometry::Point;
 use crate::problem::Problem;
 
 /// Measures of one view.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Quality {
     /// Distance between the eyes in pixels of the frame.
     pub eye_distance_px: f32,

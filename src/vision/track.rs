@@ -5,6 +5,7 @@
 //! survives a few frames without a face and then ends for good: no person is found again after
 //! that, in this camera or another, and numbers mean nothing outside the process. Who is seen at a
 //! track's place is not known here; where somebody else took it, [`Tracker::renumber`] is told.
+//! Where a face was is wiped with its track.
 //!
 //! Bounded: at most [`MAX_TRACKS`]. When they are all in use, the track that has gone longest
 //! without a face ends for a new one; if each has a face in this frame, the new face gets none and
@@ -12,14 +13,17 @@
 
 use std::time::Duration;
 
+use zeroize::{DefaultIsZeroes, Zeroize as _};
+
 use super::faces::{Detection, MAX_FACES};
 use crate::geometry::{Point, Rect};
+use crate::locked::take_out;
 
 /// Most tracks at a time.
 pub const MAX_TRACKS: usize = 128;
 
 /// A track's number: unique among the tracks of a process, meaningless outside it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TrackId(pub u32);
 
 /// The track of each face of a frame, in the order of the faces; `None` where all tracks were in
@@ -48,7 +52,7 @@ const FOLLOW: f32 = 0.6;
 /// frames a second becomes speed; longer, and a change of pace loses the face.
 const VELOCITY_TIME: f32 = 0.25;
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Track {
     id: TrackId,
     center: Point,
@@ -62,6 +66,8 @@ struct Track {
     /// Its face in the current frame.
     face: Option<usize>,
 }
+
+impl DefaultIsZeroes for Track {}
 
 impl Track {
     fn start(id: TrackId, rect: &Rect, now: Duration, face: usize) -> Self {
@@ -129,7 +135,8 @@ pub struct Tracker {
     tracks: heapless::Vec<Track, MAX_TRACKS>,
     survive: Duration,
     next: u32,
-    /// (affinity, track, face) of the current frame; kept to spare the allocation.
+    /// (affinity, track, face) of the current frame; emptied after it, and kept to spare the
+    /// allocation.
     pairs: Vec<(f32, u16, u16)>,
 }
 
@@ -204,7 +211,6 @@ impl Tracker {
     }
 
     fn pair(&mut self, now: Duration, faces: &[Detection], assigned: &mut Assigned) {
-        self.pairs.clear();
         for (t, track) in self.tracks.iter().enumerate() {
             let (predicted, reach) = (track.predict(now), track.reach(now));
             for (f, face) in faces.iter().enumerate() {
@@ -223,6 +229,8 @@ impl Tracker {
                 *place = Some(track.id);
             }
         }
+        self.pairs.iter_mut().for_each(|(fit, ..)| fit.zeroize());
+        self.pairs.clear();
     }
 
     /// Ends the track that has gone longest without a face, if any is without one in this frame.
@@ -234,7 +242,7 @@ impl Tracker {
             .filter(|(_, t)| t.face.is_none())
             .min_by_key(|(_, t)| t.seen);
         let Some((at, _)) = idle else { return false };
-        ended(self.tracks.swap_remove(at).id);
+        ended(take_out(&mut self.tracks, at).id);
         true
     }
 
@@ -246,7 +254,7 @@ impl Tracker {
         let mut at = 0;
         while at < self.tracks.len() {
             if over(&self.tracks[at], self.survive) {
-                ended(self.tracks.swap_remove(at).id);
+                ended(take_out(&mut self.tracks, at).id);
             } else {
                 at += 1;
             }

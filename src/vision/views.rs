@@ -8,8 +8,10 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use zeroize::DefaultIsZeroes;
 
 use super::track::{MAX_TRACKS, TrackId};
+use crate::locked::take_out;
 use crate::problem::Problem;
 
 /// `[vision.views]`: how many views of a track are embedded, and when.
@@ -67,13 +69,15 @@ impl ViewConfig {
     }
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Attempts {
     track: TrackId,
     count: u32,
     last: Duration,
     best: f32,
 }
+
+impl DefaultIsZeroes for Attempts {}
 
 /// What was embedded of each live track.
 #[derive(Debug)]
@@ -153,7 +157,7 @@ impl Views {
     /// Forgets a track that ended.
     pub(super) fn ended(&mut self, track: TrackId) {
         if let Some(at) = self.attempts.iter().position(|a| a.track == track) {
-            self.attempts.swap_remove(at);
+            take_out(&mut self.attempts, at);
         }
         self.lying.retain(|lies| *lies != track);
     }

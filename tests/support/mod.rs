@@ -15,6 +15,7 @@ pub mod listener;
 pub mod manifests;
 pub mod memory;
 pub mod people;
+pub mod places;
 #[cfg(feature = "desk")]
 pub mod receiving;
 pub mod reviewed;

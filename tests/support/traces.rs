@@ -11,25 +11,26 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{
     GeneralPurpose, GeneralPurposeConfig, STANDARD as STANDARD_ENGINE,
 };
+use image::ImageEncoder as _;
 use image::imageops::FilterType;
 use time::OffsetDateTime;
 use watchpost::clock::{Clock, Now};
 use watchpost::frame::{Frame, Layout, PixelFormat, Range, SampleLine};
+use watchpost::geometry::Point;
 use watchpost::source::Decoder;
-use watchpost::vision::{Analyzer, Models, Sighting, View, VisionConfig};
+use watchpost::vision::{Analyzer, Faces, Models, Sighting, View, VisionConfig};
 
 use super::memory::Mapping;
+use super::places::{Face, Places};
 
 /// Bytes of a piece that is searched for.
 const PIECE: usize = 48;
 /// Shortest run of base64 or hexadecimal digits that is decoded.
 const DIGITS: usize = 64;
-/// Numbers in a text within which the four of a box are looked for.
-const BOX_WINDOW: usize = 16;
-/// A box in a text is this one where its numbers are so near, in px.
-const BOX_NEAR: f64 = 1.5;
 /// Side of an aligned face in px.
 const SIDE: u32 = 112;
+/// Quality of the JPEG that a candidate carries, where its setting is left alone.
+const CROP_QUALITY: u8 = 85;
 
 /// A picture as a camera gives it.
 pub struct Shot {
@@ -81,9 +82,8 @@ pub struct Traces {
     embedding: Vec<f32>,
     /// The same as a list stores them.
     template: Vec<i8>,
-    /// x, y, width, height in px, and the frame's width and height.
-    rect: [f64; 4],
-    frame: [f64; 2],
+    /// Where it is in the frame.
+    places: Places,
     /// The aligned face, without colour.
     face: Vec<u8>,
 }
@@ -107,11 +107,12 @@ impl Traces {
             None => decoder.decode_jpeg(&shot.bytes).expect("a portrait"),
         };
         let mut views = views(&frame);
-        views.sort_by(|a, b| a.rect.x.total_cmp(&b.rect.x));
-        views.iter().map(|view| Self::of_view(shot, &frame, view)).collect()
+        views.sort_by(|(a, _), (b, _)| a.rect.x.total_cmp(&b.rect.x));
+        views.iter().map(|(view, found)| Self::of_view(shot, &frame, view, *found)).collect()
     }
 
-    fn of_view(shot: &Shot, frame: &Frame<'_>, view: &View) -> Self {
+    /// `found` are the landmarks as the detector finds them.
+    fn of_view(shot: &Shot, frame: &Frame<'_>, view: &View, found: [Point; 5]) -> Self {
         let rect = view.rect;
         let rgb = view.face.rgb();
         let face = image::RgbImage::from_raw(SIDE, SIDE, rgb.to_vec()).expect("three bytes a px");
@@ -119,8 +120,11 @@ impl Traces {
             pieces: Vec::new(),
             embedding: view.probe.values().to_vec(),
             template: view.probe.quantize().values().to_vec(),
-            rect: [rect.x, rect.y, rect.width, rect.height].map(f64::from),
-            frame: [frame.width(), frame.height()].map(|side| side as f64),
+            places: Places::of(
+                &Face { rect, landmarks: [found, view.landmarks] },
+                [frame.width(), frame.height()],
+                VisionConfig::default().long_side,
+            ),
             face: image::DynamicImage::ImageRgb8(face).to_luma8().into_raw(),
         };
         let rows = (rect.y as usize..(rect.y + rect.height) as usize).step_by(5);
@@ -146,8 +150,17 @@ impl Traces {
         let bgr: Vec<u8> = rgb.chunks_exact(3).flat_map(|p| [p[2], p[1], p[0]]).collect();
         traces.add("aligned face", rgb, 700, PIECE);
         traces.add("input of the embedder", &bgr, 700, PIECE);
+        let mut crop = Vec::new();
+        image::codecs::jpeg::JpegEncoder::new_with_quality(&mut crop, CROP_QUALITY)
+            .write_image(rgb, SIDE, SIDE, image::ExtendedColorType::Rgb8)
+            .expect("a picture");
+        // After its tables, which all have.
+        traces.add("crop", &crop[700..], 64, PIECE);
         let template: Vec<u8> = traces.template.iter().map(|v| v.cast_unsigned()).collect();
         traces.add("int8 embedding", &template, 16, 16);
+        // As kernels take it that multiply numbers without a sign.
+        let raised: Vec<u8> = template.iter().map(|v| v ^ 0x80).collect();
+        traces.add("int8 embedding", &raised, 16, 16);
         traces
     }
 
@@ -193,6 +206,7 @@ impl Traces {
             if embeddings > 0 {
                 *found.entry("embedding").or_default() += embeddings;
             }
+            self.places.find(bytes, &mut |what| *found.entry(what).or_default() += 1);
         }
     }
 
@@ -231,8 +245,12 @@ impl Traces {
         let mut found = BTreeMap::new();
         self.find(text.decoded.iter().map(Vec::as_slice), &mut found);
         // In memory they are aligned; here they need not be.
-        let shifted = (1..4).flat_map(|by| text.decoded.iter().filter_map(move |d| d.get(by..)));
-        let shifted: usize = shifted.map(|bytes| self.embeddings(bytes)).sum();
+        let shifted = (1..8).flat_map(|by| text.decoded.iter().filter_map(move |d| d.get(by..)));
+        let mut embeddings = 0;
+        for bytes in shifted {
+            embeddings += self.embeddings(bytes);
+            self.places.find(bytes, &mut |what| *found.entry(what).or_default() += 1);
+        }
         let numbers: Vec<u8> =
             text.numbers.iter().flat_map(|n| (*n as f32).to_le_bytes()).collect();
         let mut note = |what, times: usize| {
@@ -240,13 +258,13 @@ impl Traces {
                 *found.entry(what).or_default() += times;
             }
         };
-        note("embedding", shifted);
+        note("embedding", embeddings);
         note("embedding in decimals", self.embeddings(&numbers));
         let template: Vec<f64> = self.template.iter().map(|v| f64::from(*v)).collect();
         let whole =
             text.numbers.windows(16).filter(|w| template.chunks_exact(16).any(|part| part == *w));
         note("int8 embedding in decimals", whole.count());
-        note("box", self.boxes(&text.numbers));
+        note("box in decimals", self.places.boxes_in(&text.numbers));
         note("picture of the face", text.pictures.iter().filter(|p| self.shows(p)).count());
         found
     }
@@ -257,35 +275,31 @@ impl Traces {
         let mut crop = Vec::new();
         image::codecs::jpeg::JpegEncoder::new(&mut crop).encode_image(&face).expect("a picture");
         let [crop, base64] = [&crop[..], jpeg].map(|bytes| STANDARD_ENGINE.encode(bytes));
-        let [x, y, width, height] = self.rect;
         let text = format!(
-            "a face: box=Rect {{ x: {x:.1}, y: {y:.1}, width: {width:.1}, height: {height:.1} }}. \
-             {{\"crop\":\"{crop}\",\"frame\":\"{base64}\",\"probe\":{:?},\"template\":{:?}}}\n",
+            "a face: {{\"crop\":\"{crop}\",\"frame\":\"{base64}\",\"probe\":{:?},\"template\":{:?}}}\n",
             self.embedding, self.template
         );
         let raw: Vec<u8> = self.embedding.iter().flat_map(|v| v.to_le_bytes()).collect();
         let hex: String = raw.iter().map(|b| format!("{b:02x}")).collect();
         let pieces: Vec<u8> = self.pieces.iter().flat_map(|(_, piece)| piece.clone()).collect();
-        [text.as_bytes(), hex.as_bytes(), b"\n", &pieces].concat()
+        let places: Vec<_> = self.places.planted().into_iter().map(|(_, bytes)| bytes).collect();
+        [text.as_bytes(), hex.as_bytes(), b"\n", &places.join(&b'\n'), b"\n", &pieces].concat()
     }
 
-    /// The box as sides and as corners, in px and in parts of the frame.
-    fn boxes(&self, numbers: &[f64]) -> usize {
-        let [x, y, w, h] = self.rect;
-        let [wide, high] = self.frame;
-        let px = [[x, y, w, h], [x, y, x + w, y + h]];
-        let parts = px.map(|b| [b[0] / wide, b[1] / high, b[2] / wide, b[3] / high]);
-        let near = BOX_NEAR / wide;
-        let all = px.iter().map(|b| (b, BOX_NEAR)).chain(parts.iter().map(|b| (b, near)));
-        all.map(|(wanted, near)| {
-            let begins = |at: &usize| (numbers[*at] - wanted[0]).abs() <= near;
-            let follows = |at: usize| {
-                let mut rest = numbers[at..].iter().take(BOX_WINDOW);
-                wanted.iter().all(|side| rest.any(|n| (n - side).abs() <= near))
-            };
-            (0..numbers.len()).filter(begins).filter(|at| follows(*at)).count()
-        })
-        .sum()
+    /// Bytes with one kind each, named as it is found in memory, in all forms that are searched
+    /// for.
+    pub fn planted_alone(&self) -> Vec<(&'static str, Vec<u8>)> {
+        let mut pieces: BTreeMap<&'static str, Vec<u8>> = BTreeMap::new();
+        for (what, piece) in &self.pieces {
+            pieces.entry(what).or_default().extend(piece);
+        }
+        let scaled = |scale: f32| {
+            let values = self.embedding.iter().flat_map(|v| (v * scale).to_le_bytes()).collect();
+            ("embedding", values)
+        };
+        // Of length one, as the network gives it, a sum of views, and a mean of few.
+        let embeddings = [1.0, 17.3, 2.6, 0.31].map(scaled);
+        pieces.into_iter().chain(embeddings).chain(self.places.planted()).collect()
     }
 
     /// Whether a picture shows this face, aligned: its brightness goes up and down where the
@@ -369,15 +383,16 @@ fn pictures(bytes: &[u8]) -> Vec<image::GrayImage> {
         .collect()
 }
 
-fn numbers(text: &[u8]) -> Vec<f64> {
+/// The decimal numbers of a text, in their order.
+pub(super) fn numbers(text: &[u8]) -> Vec<f64> {
     let part = |b: &u8| b.is_ascii_digit() || b"+-.eE".contains(b);
     let words = text.split(|b| !part(b)).filter_map(|word| std::str::from_utf8(word).ok());
     // A sentence may end after a number.
     words.filter_map(|word| word.trim_end_matches(['.', 'e', 'E', '-']).parse().ok()).collect()
 }
 
-/// The best view of each face.
-fn views(frame: &Frame<'_>) -> Vec<View> {
+/// The best view of each face, and its landmarks as the detector finds them.
+fn views(frame: &Frame<'_>) -> Vec<(View, [Point; 5])> {
     let config = VisionConfig::default();
     let mut analyzer = Analyzer::new(&Models::builtin().expect("built in"), &config).expect("load");
     let now = Now { monotonic: Duration::ZERO, wall: OffsetDateTime::UNIX_EPOCH };
@@ -388,7 +403,14 @@ fn views(frame: &Frame<'_>) -> Vec<View> {
         }
     };
     analyzer.analyze(frame, now, &mut Clock::default(), out).expect("the networks run");
-    found
+    let mut faces = Faces::new();
+    analyzer.detector().detect(frame, config.min_score, &mut faces).expect("the networks run");
+    let first = |view: View| {
+        let face = faces.iter().find(|face| face.rect == view.rect).expect("it was found again");
+        let landmarks = face.landmarks;
+        (view, landmarks)
+    };
+    found.into_iter().map(first).collect()
 }
 
 /// Files that process `id` has open for writing; sockets, pipes and devices are none.

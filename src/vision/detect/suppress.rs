@@ -2,12 +2,13 @@
 
 use super::super::faces::Detection;
 use crate::geometry::Rect;
+use crate::locked::wipe;
 
 /// Candidates that are looked at; a crowd of as many faces as a frame may have has a quarter of
 /// these.
 pub(super) const MAX_CANDIDATES: usize = 4096;
 
-/// Looks at the best `most` candidates: the best of those that overlap by
+/// Looks at the best `most` candidates, and wipes the others: the best of those that overlap by
 /// more than `overlap` is offered to `keep`, best first. Returns how many `keep` had no place for.
 pub(super) fn suppress(
     candidates: &mut Vec<Detection>,
@@ -19,6 +20,7 @@ pub(super) fn suppress(
     let by_score = |a: &Detection, b: &Detection| b.score.total_cmp(&a.score);
     if candidates.len() > most {
         candidates.select_nth_unstable_by(most, by_score);
+        wipe(&mut candidates[most..]);
         candidates.truncate(most);
     }
     candidates.sort_unstable_by(by_score);

@@ -1,10 +1,14 @@
 //! The best hits of a search, in a fixed amount of memory.
 
+use zeroize::DefaultIsZeroes;
+
+use crate::locked::wipe_list;
+
 /// Most hits that a search returns.
 pub const MAX_TOP: usize = 64;
 
 /// An entry and its best score.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Hit {
     /// Position in [`entries`](crate::watchlist::Watchlist::entries).
     pub entry: usize,
@@ -13,6 +17,8 @@ pub struct Hit {
     /// Cosine similarity, -1 to 1.
     pub score: f32,
 }
+
+impl DefaultIsZeroes for Hit {}
 
 /// The best hits so far, best first; of equal scores the entry that is earlier in the list.
 #[derive(Debug, Clone)]
@@ -32,9 +38,9 @@ impl TopK {
         &self.hits
     }
 
-    /// Forgets all hits.
+    /// Forgets all hits: they are wiped.
     pub fn clear(&mut self) {
-        self.hits.clear();
+        wipe_list(&mut self.hits);
     }
 
     /// The similarity that a hit must exceed to find a place.
