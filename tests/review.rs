@@ -90,6 +90,38 @@ fn a_verdict_of_nobody_who_may_review_is_not_answered_and_a_revoked_candidate_is
     assert!(!counted && why.contains("decided before"), "{why}");
 }
 
+#[test]
+fn what_is_replayed_on_the_broker_grows_neither_the_log_nor_what_is_published() {
+    let Some(field) = field() else { return };
+    let daemon = with_candidate(&field);
+    let desk = &field.desk;
+    assert_eq!(judges(&field, "dora.key", "same"), (true, "pending".into()));
+    field.order("revoke", "alice.key", &["--list", "promises", "--entry", "case-1"]);
+    field.await_("review/state", "withdrawn", |s| s["state"] == "withdrawn");
+    let replies = Subscriber::new(field.broker.port, &format!("{TOPIC}/#"));
+    // One after the other, as what waits already is one message however often it comes.
+    let replay = |topic: &str, bytes: &[u8], counter: &str, times: u64| {
+        for n in 1..=times {
+            field.listener.publish(&format!("{TOPIC}/{topic}"), false, bytes.to_vec());
+            if n % 10 == 0 {
+                std::thread::yield_now();
+            }
+        }
+        field.await_("stats", "that it came again", |s| s["drops"][counter].as_u64() > Some(2));
+    };
+    replay("review", &fs::read(desk.path("verdict.cose")).expect("sent"), "reviews.repeated", 3000);
+    replay("revoke", &fs::read(desk.path("order.cose")).expect("sent"), "orders.repeated", 3000);
+    let came = replies.so_far();
+    let on = |below: &str| came.iter().filter(|m| m.topic.ends_with(below.as_bytes())).count();
+    assert!((1..=6).contains(&on("/review/state")), "{}", on("/review/state"));
+    assert!(on("/watchlist/state") <= 6, "{}", on("/watchlist/state"));
+    assert!(on("/audit/entry") <= 20, "{}", on("/audit/entry"));
+    assert!(daemon.terminate().success());
+    let log = ok(&["audit", "show", "--log", &desk.arg("audit")]);
+    let orders = log.lines().filter(|line| line.contains("revoke")).count();
+    assert!((1..=8).contains(&orders), "{orders}: {log}");
+}
+
 /// Devices of which a desk may register controls: the trust file pins its key as a receiver's.
 fn field_with_controls() -> Option<Field> {
     let field = field()?;

@@ -15,7 +15,7 @@ use crate::delivery::event::{Candidate, ControlAnswer, ReviewState};
 use crate::delivery::{Inbound, InboundKind, Receipt, RevokedCandidates};
 use crate::device::Device;
 use crate::device::pipeline::PipelineError;
-use crate::device::reviews::{ControlSite, Reviews};
+use crate::device::reviews::{Asked, ControlSite, ControlStep, Reviews, Telling};
 use crate::hardware;
 use crate::review::docket::NotCounted;
 use crate::source::{Captured, Pace};
@@ -30,6 +30,12 @@ const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 const MAX_MESSAGES: usize = 16;
 /// While orders are waited for and no frame is taken: time between two looks at what came.
 const ORDERS_ROUND: Duration = Duration::from_millis(20);
+
+/// What is told once it is stored.
+enum Untold {
+    Review(ReviewState),
+    Control(ControlAnswer),
+}
 
 /// What the thread owns, and what it shares with the others.
 pub struct VisionThread<'a> {
@@ -48,8 +54,9 @@ pub struct VisionThread<'a> {
     unwiped: Vec<RevokedCandidates>,
     /// Of messages that were followed or refused, to be acknowledged.
     followed: Vec<Receipt>,
-    /// States of reviews that are recorded and not stored yet: nobody hears of them before.
-    untold: Vec<ReviewState>,
+    /// What has changed of reviews and controls, is recorded and not stored yet: nobody hears of it
+    /// before.
+    untold: Vec<Untold>,
     /// What the audit log said last of the list in force.
     recorded_list: Option<ListRecord>,
 }
@@ -173,14 +180,15 @@ impl<'a> VisionThread<'a> {
 
     /// Counts a verdict.
     fn judge(&mut self, message: &[u8]) {
+        let asked = Asked { message, at: self.clock.now().monotonic };
         match self.device.trust() {
             Ok(trust) => {
                 let now = self.device.believed_time(self.clock.now());
-                self.reviews.follow(message, &trust, self.device.key(), now);
+                self.reviews.follow(asked, &trust, self.device.key(), now);
             }
             Err(blindness) => {
                 warn!("A verdict does not count, as no keys are believed: {blindness}.");
-                self.reviews.turn_away(message, NotCounted::NoKeys);
+                self.reviews.turn_away(asked, NotCounted::NoKeys);
             }
         }
     }
@@ -196,13 +204,14 @@ impl<'a> VisionThread<'a> {
             }
         };
         let now = self.device.believed_time(self.clock.now());
+        let asked = Asked { message, at: self.clock.now().monotonic };
         let Self { device, reviews, links, .. } = self;
         let site = ControlSite {
             now,
             logged: links.auditor.takes_records(),
             in_force: &|c| device.searches_for(&c.list, c.version, &c.entry),
         };
-        reviews.register(message, &trust, &site);
+        reviews.register(asked, &trust, &site);
     }
 
     /// Records, stores and publishes what verdicts and deadlines have led to, in this order.
@@ -225,25 +234,36 @@ impl<'a> VisionThread<'a> {
             auditor.sign(delivery);
         }
         self.reviews.store(now);
-        self.untold.extend(steps.into_iter().map(|step| step.state));
-        // Whoever hears that a verdict counts sends it no more: it has to survive a restart first.
-        if self.reviews.is_stored() {
-            for state in self.untold.drain(..) {
-                if let Err(error) = delivery.publish_review_state(state, now) {
-                    warn!("The state of a review is not published: {error}.");
-                }
+        // Whoever hears that a verdict counts, or that a control is known, says it no more: it has
+        // to survive a restart first. What changes nothing is said again when it is asked again.
+        let stored = self.reviews.is_stored();
+        for step in steps {
+            match step.telling {
+                Telling::News => self.untold.push(Untold::Review(step.state)),
+                Telling::Reply if stored => unsaid(delivery.reply_to_reviewer(step.state, now)),
+                Telling::Reply => {}
             }
         }
-        for answer in answers {
-            if let Err(error) = delivery.publish_control_answer(answer, now) {
-                warn!("The answer to the registration of a control is not published: {error}.");
+        for step in answers {
+            match step.telling {
+                Telling::News => self.untold.push(Untold::Control(step.answer)),
+                Telling::Reply if stored => unsaid(delivery.reply_to_desk(step.answer, now)),
+                Telling::Reply => {}
+            }
+        }
+        if stored {
+            for untold in self.untold.drain(..) {
+                unsaid(match untold {
+                    Untold::Review(state) => delivery.publish_review_state(state, now),
+                    Untold::Control(answer) => delivery.publish_control_answer(answer, now),
+                });
             }
         }
     }
 
     /// Records which controls a desk has registered: what to answer, and whether there were any.
     /// One that does not get into the log is not taken.
-    fn record_controls(&mut self) -> (Vec<ControlAnswer>, bool) {
+    fn record_controls(&mut self) -> (Vec<ControlStep>, bool) {
         let Links { auditor, delivery, .. } = self.links;
         let now = self.clock.now();
         let (mut answers, mut registered) = (Vec::new(), false);
@@ -255,7 +275,7 @@ impl<'a> VisionThread<'a> {
                 step = self.reviews.unlogged(step);
             }
             registered |= step.registers();
-            answers.push(step.answer);
+            answers.push(step);
         }
         (answers, registered)
     }
@@ -284,10 +304,13 @@ impl<'a> VisionThread<'a> {
     fn record_instructions(&mut self, wiped: Option<&RevokedCandidates>) {
         let Links { auditor, delivery, .. } = self.links;
         let now = self.clock.now();
-        for instruction in self.device.take_instructions() {
+        let instructions = self.device.take_instructions();
+        let answered = !instructions.is_empty();
+        for instruction in instructions {
             auditor.record(AuditEvent::Instruction(instruction), delivery, now);
         }
-        if let Some(revoked) = wiped {
+        // Of a repetition that is not answered nothing is recorded.
+        if let Some(revoked) = wiped.filter(|_| answered) {
             let what = if revoked.entry.is_some() { WipedThing::Entry } else { WipedThing::List };
             auditor.record(AuditEvent::Wiped { what }, delivery, now);
         }
@@ -355,6 +378,12 @@ impl<'a> VisionThread<'a> {
         self.links.board.set_orders(waits, self.device.orders_unheard(now));
         self.links.board.set_left_on_disk(self.device.left_on_disk());
         self.links.board.processed(counters, standing, now.monotonic);
+    }
+}
+
+fn unsaid<T, E: std::fmt::Display>(said: Result<T, E>) {
+    if let Err(error) = said {
+        warn!("The state of a review is not published: {error}.");
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 
-use super::event::{ListState, Stats, Status};
+use super::event::{EventKind, ListState, Stats, Status};
 use super::inbound::{Mailbox, Receipt};
 use super::outbox::Together;
 use super::revoked::RevokedCandidates;
@@ -26,6 +26,8 @@ pub(super) const CHANNEL: usize = 64;
 const MAX_REVOKING: usize = 64;
 /// Most statements to witnesses that wait for the thread.
 pub(super) const MAX_SAID: usize = 16;
+/// Most replies that wait for the thread, and as many for the broker.
+pub(super) const MAX_REPLIES: usize = 64;
 
 /// Most states of the list that wait for the thread. Each answers an order or an offer.
 pub(super) const MAX_ANSWERS: usize = 64;
@@ -55,6 +57,8 @@ pub(super) struct Requested {
     pub(super) checkpoint: Option<String>,
     /// What is said to witnesses, at most [`MAX_SAID`].
     pub(super) said: Vec<(AuditSaying, String)>,
+    /// Events that are said once, oldest first, at most [`MAX_REPLIES`].
+    pub(super) replies: Vec<(EventKind, Vec<u8>)>,
     /// Oldest first, at most [`MAX_ANSWERS`].
     pub(super) list_states: Vec<ListState>,
     /// Messages to the device that were dealt with.
@@ -74,6 +78,7 @@ pub(super) struct Exchange {
     bell: Notify,
     snapshot: Mutex<Snapshot>,
     not_taken: AtomicU64,
+    replies_dropped: AtomicU64,
     /// What the broker kept for this device has all come once, and was dealt with.
     heard: AtomicBool,
     pub(super) mailbox: Mailbox,
@@ -116,6 +121,29 @@ impl Exchange {
         });
     }
 
+    /// Adds an event that is said once. Where too many wait it is dropped and counted: whoever
+    /// waits for it asks again.
+    pub(super) fn reply(&self, kind: EventKind, payload: Vec<u8>) {
+        let taken = self.request(|requested| {
+            let taken = requested.replies.len() < MAX_REPLIES;
+            if taken {
+                requested.replies.push((kind, payload));
+            }
+            taken
+        });
+        if !taken {
+            self.count_dropped_reply(kind);
+        }
+    }
+
+    /// Counts a reply that found no room; not where it is about a control, of which nothing that is
+    /// published tells.
+    pub(super) fn count_dropped_reply(&self, kind: EventKind) {
+        if kind != EventKind::ControlAnswer {
+            self.replies_dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// Counts a candidate that the handle did not take.
     pub(super) fn count_not_taken(&self) {
         self.not_taken.fetch_add(1, Ordering::Relaxed);
@@ -143,6 +171,7 @@ impl Exchange {
     pub(super) fn snapshot(&self) -> Snapshot {
         Snapshot {
             not_taken: self.not_taken.load(Ordering::Relaxed),
+            replies_dropped: self.replies_dropped.load(Ordering::Relaxed),
             inbound: self.mailbox.counters(),
             ..lock(&self.snapshot).clone()
         }

@@ -15,8 +15,8 @@ use tokio::sync::mpsc;
 
 use super::broker::{BrokerConfig, BrokerUrl, UrlError, check_client_id};
 use super::event::{
-    AuditEntry, Candidate, CloudEvent, ControlAnswer, EncodeError, EventId, ListState, MAX_CROP,
-    ReviewState, Stats, Status,
+    AuditEntry, Candidate, CloudEvent, ControlAnswer, EncodeError, EventData, EventId, EventKind,
+    ListState, MAX_CROP, ReviewState, Stats, Status,
 };
 use super::exchange::{CHANNEL, Exchange, Inputs, StopTimes};
 use super::inbound::{Inbound, Receipt, Screen, TakesNothing};
@@ -289,6 +289,30 @@ impl Delivery {
         let (id, expires) = (EventId::new(now), now.wall.saturating_add(REVIEW_STATE_EXPIRY));
         let payload = CloudEvent::new(id, &self.device, now, answer).to_json()?;
         self.publish_prepared(session::record(id, expires, payload))
+    }
+
+    /// Says once how far the review of a candidate is, to somebody who asked and changed nothing:
+    /// in no candidate's room, and not over a cut of the link. Who does not hear it asks again.
+    /// Never blocks.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn reply_to_reviewer(&self, state: ReviewState, now: Now) -> Result<(), EncodeError> {
+        self.reply(EventKind::ReviewState, state, now)
+    }
+
+    /// The same to the desk that registered a control.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn reply_to_desk(&self, answer: ControlAnswer, now: Now) -> Result<(), EncodeError> {
+        self.reply(EventKind::ControlAnswer, answer, now)
+    }
+
+    fn reply(&self, kind: EventKind, data: impl EventData, now: Now) -> Result<(), EncodeError> {
+        let event = CloudEvent::new(EventId::new(now), &self.device, now, data);
+        self.exchange.reply(kind, event.to_json()?);
+        Ok(())
     }
 
     fn try_publish(&self, candidate: Candidate, now: Now) -> Result<EventId, NotTaken> {

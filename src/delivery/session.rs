@@ -4,7 +4,7 @@
 //! Promises:
 //! * On each connection what an earlier one left unsettled goes first, where the broker kept the
 //!   session; then the status, the state of the list, the audit log's checkpoint and announcements,
-//!   then waiting candidates and audit entries in their order, then counts.
+//!   then waiting candidates and audit entries in their order, then replies, then counts.
 //! * Of status and counts only the newest is kept; a status is repeated until it is acknowledged.
 //! * Each state of the list, which answers an order or an offer, is repeated until it is
 //!   acknowledged, over cuts of the link, in their order.
@@ -18,6 +18,8 @@
 //!   so that a repetition carries the same signature, and one without its crop one of its own.
 //! * No candidate waits for a record of the log or a state of a review that nobody listens to, or
 //!   that the broker refuses: the log on the device has both.
+//! * A reply, which answers what changed nothing, is said once at QoS 0, one at a time, when no
+//!   candidate can go out: whoever floods the device with questions takes no place of a candidate.
 //! * A broker that takes publishes and acknowledges none for [`ACK_TIMEOUT`] counts as lost.
 
 mod limit;
@@ -35,7 +37,7 @@ pub use self::progress::Acknowledged;
 use self::progress::{Handed, ReportStage};
 use super::broker::ReceiptRule;
 use super::event::{EventId, EventKind};
-use super::exchange::{MAX_ANSWERS, MAX_SAID};
+use super::exchange::{MAX_ANSWERS, MAX_REPLIES, MAX_SAID};
 use super::outbox::{
     AckOutcome, AppendError, AsideReason, EventRecord, MAX_ASIDE, MAX_WINDOW, Outbox,
     QueuePosition, Settled, Store, Witness,
@@ -83,6 +85,8 @@ pub struct Session<S> {
     compared: bool,
     /// What is said to witnesses on this connection.
     said: VecDeque<(AuditSaying, String)>,
+    /// Events that are said once, at most [`MAX_REPLIES`].
+    replies: VecDeque<(EventKind, Vec<u8>)>,
     /// Events that were handed out last and that nobody need listen to.
     spare_out: heapless::Deque<(QueuePosition, EventKind), MAX_SPARE_OUT>,
     /// Topics and retained payloads for other systems (Home Assistant), and how many of them are
@@ -132,6 +136,7 @@ impl<S: Store> Session<S> {
             checkpoint_due: false,
             compared: false,
             said: VecDeque::new(),
+            replies: VecDeque::new(),
             spare_out: heapless::Deque::new(),
             announcements: Vec::new(),
             announced: 0,
@@ -225,6 +230,15 @@ impl<S: Store> Session<S> {
         if self.up && self.said.len() < MAX_SAID {
             self.said.push_back((saying, note));
         }
+    }
+
+    /// Says an event once; false where too many wait.
+    pub fn reply(&mut self, kind: EventKind, payload: Vec<u8>) -> bool {
+        let room = self.replies.len() < MAX_REPLIES;
+        if room {
+            self.replies.push_back((kind, payload));
+        }
+        room
     }
 
     /// What is published, retained, on every connection after status and list.
@@ -395,7 +409,10 @@ impl<S: Store> Session<S> {
             self.hand(Handed::Candidate(position), now);
             return Some(self.event(kind, &record, now.wall, now, None));
         }
-        if again { None } else { self.next_stats(now) }
+        if again {
+            return None;
+        }
+        self.next_reply(now).or_else(|| self.next_stats(now))
     }
 
     /// The client wrote a publish; `packet` is its packet id, 0 at QoS 0.
@@ -408,7 +425,10 @@ impl<S: Store> Session<S> {
             Some(Handed::ListState) if self.list_state_stage == ReportStage::Handed => {
                 self.list_state_stage = ReportStage::Flying(packet);
             }
-            Some(Handed::Status | Handed::ListState | Handed::Stats | Handed::Again) | None => {}
+            Some(
+                Handed::Status | Handed::ListState | Handed::Stats | Handed::Reply | Handed::Again,
+            )
+            | None => {}
         }
     }
 

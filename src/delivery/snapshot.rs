@@ -31,6 +31,8 @@ pub struct Snapshot {
     pub store: outbox::StoreHealth,
     /// Candidates that the handle did not take.
     pub not_taken: u64,
+    /// Answers to verdicts that change nothing, and that found no room.
+    pub replies_dropped: u64,
     /// How often the broker refused the status.
     pub status_refusals: u64,
     /// Candidates that went out without their crop, as the broker did not take it.

@@ -309,6 +309,11 @@ impl DeliveryWorker {
         for (saying, note) in requested.said {
             self.session.say(saying, note);
         }
+        for (kind, payload) in requested.replies {
+            if !self.session.reply(kind, payload) {
+                self.inputs.exchange.count_dropped_reply(kind);
+            }
+        }
         // After the state of the list, which answers them.
         requested.done.into_iter().for_each(|receipt| self.acks.done(receipt));
         if let Some(stats) = requested.stats {

@@ -12,6 +12,7 @@
 //!   ([`calibrator`]).
 //! * [`screen`]: which messages are looked at at all.
 //! * [`orders`]: revocations, suspensions and offers that came over the network.
+//! * [`replies`]: which answers are given again where a message comes again.
 //! * [`reviews`]: candidates that wait for two people, and their verdicts.
 //!
 //! [`Device`] joins them. It owns no thread, no socket and no clock: messages and times are passed
@@ -26,6 +27,7 @@ pub(crate) mod keys;
 pub(crate) mod logged;
 pub(crate) mod orders;
 pub mod pipeline;
+mod replies;
 pub(crate) mod reviews;
 pub(crate) mod screen;
 pub(crate) mod state_file;
@@ -42,7 +44,7 @@ use time::OffsetDateTime;
 use self::calibration::Calibration;
 use self::decoys::DecoyCounter;
 use self::keeper::{Keeper, LoadOccasion};
-use self::orders::OrderCounters;
+use self::orders::{OrderCounters, OrderReplies};
 use self::pipeline::{Pipeline, PipelineCounters, PipelineError};
 use self::screen::{OrderScreen, TurnedAway};
 use self::trigger::Trigger;
@@ -132,6 +134,8 @@ pub struct Device {
     held: Option<Blindness>,
     /// Messages that were followed or refused, for the audit log.
     instructions: Vec<InstructionRecord>,
+    /// Orders and offers that were answered.
+    replies: OrderReplies,
     /// Beside matching, where there is one.
     calibration: Option<Calibration>,
     /// The list changed, or a message about it came, and nobody has taken the report yet.
@@ -152,6 +156,7 @@ impl Device {
             last_change: None,
             held: None,
             instructions: Vec::new(),
+            replies: OrderReplies::default(),
             calibration: None,
             unreported: false,
         }

@@ -1,7 +1,8 @@
 //! What a message over the network makes the device do: revocations, suspensions, offered lists.
 //!
 //! * Each genuine order is answered in the published state of the list: followed, refused, or not
-//!   for this device.
+//!   for this device. One that comes again, and a refusal, at growing intervals ([`Replies`]):
+//!   whoever replays fills neither the audit log nor what waits for the broker.
 //! * Nothing that does not verify changes the list, the keys or the memory. What is no order and no
 //!   list at all costs a counter and nothing else.
 //! * A revocation wipes the searched templates, the evidence, the stored list (or the entry in it)
@@ -17,11 +18,14 @@
 //! A device fetches nothing by itself: it has no client for it, and an offer could otherwise make
 //! it call anywhere (`decisions/001-offers-by-digest.md`).
 
+use std::time::Duration;
+
 use log::warn;
 use serde::Serialize;
 
 use super::Device;
 use super::keeper::{self, NotObeyed};
+use super::replies::Replies;
 use super::trigger::Trigger;
 use crate::audit::record::{Answer, Instruction};
 use crate::cause::{Cause, CauseGroup};
@@ -54,6 +58,25 @@ pub struct OrderCounters {
     pub offers_refused: u64,
     /// Words to the audit log that no pinned witness has signed.
     pub statements_refused: u64,
+    /// Genuine messages that came again too soon to be answered and recorded again.
+    pub repeated: u64,
+}
+
+/// Answers that are given at once to offers that change nothing, and how often one more is: the
+/// name of a list in the inbox can be written in any number of ways by anybody.
+const OFFERS_ANSWERED: (u32, Duration) = (16, Duration::from_secs(60));
+
+/// Orders and offers that were answered.
+pub(super) struct OrderReplies {
+    orders: Replies,
+    offers: Replies,
+}
+
+impl Default for OrderReplies {
+    fn default() -> Self {
+        let (most, every) = OFFERS_ANSWERED;
+        Self { orders: Replies::default(), offers: Replies::limited(most, every) }
+    }
 }
 
 /// What the audit log calls it.
@@ -89,6 +112,8 @@ impl Device {
     }
 
     fn order(&mut self, message: &[u8], now: Now) -> Option<RevokedCandidates> {
+        // Only genuine ones: what is not costs a counter and no place.
+        let is_due = |replies: &mut OrderReplies| replies.orders.is_due(message, "", now.monotonic);
         let (order, obeyed) = match self.keeper.obey(message, now) {
             Ok(obeyed) => obeyed,
             Err(error) => {
@@ -101,19 +126,30 @@ impl Device {
                     },
                 };
                 *counter += 1;
-                warn!("An order is not followed: {error}.");
                 if let (NotObeyed::Order(OrderError::Over { .. }), Ok(order)) =
                     (&error, order::inspect(message))
                 {
+                    if !is_due(&mut self.replies) {
+                        self.counters.repeated += 1;
+                        return None;
+                    }
+                    warn!("An order is not followed: {error}.");
                     let (id, keys) = (order.id(), [order.signer()]);
                     self.note(instruction(order.action()), Answer::TooLate, Some(id), &keys);
                     self.record(Change::OrderRefused, order.id(), now);
+                } else {
+                    warn!("An order is not followed: {error}.");
                 }
                 return None;
             }
         };
+        let due = is_due(&mut self.replies);
+        self.counters.repeated += u64::from(!due);
         if obeyed == Obeyed::NotForUs {
             self.counters.without_effect += 1;
+            if !due {
+                return None;
+            }
             let (id, keys) = (order.id(), [order.signer()]);
             self.note(instruction(order.action()), Answer::NotConcerned, Some(id), &keys);
             self.record(Change::NotConcerned, order.id(), now);
@@ -122,6 +158,10 @@ impl Device {
         // One that was in force before is gone through again: a file may have been put back by
         // hand.
         let repeated = obeyed == Obeyed::Before;
+        if repeated && !due {
+            self.counters.without_effect += 1;
+            return None;
+        }
         let withdrawn = match order.action() {
             Action::Revoke { .. } => self.revoke(&order),
             Action::Suspend { .. } => {
@@ -140,6 +180,10 @@ impl Device {
             self.counters.followed += 1;
             let (id, signer) = (order.id(), order.signer());
             warn!("An order is followed: what={what} order={id} signer={signer}.");
+        }
+        // Without a memory each repetition is followed as the first one.
+        if !due {
+            return withdrawn;
         }
         let answer = if repeated { Answer::Repeated } else { Answer::Followed };
         self.note(instruction(order.action()), answer, Some(order.id()), &[order.signer()]);
@@ -180,18 +224,30 @@ impl Device {
 
     fn offer(&mut self, offer: &[u8], now: Now) {
         let is_rotation = rotation::is_rotation(offer);
-        let outcome = if is_rotation { self.rotate(offer, now) } else { self.install(offer, now) };
+        let outcome = match is_rotation {
+            true => self.rotate(offer, now),
+            false => self.install(offer, now),
+        };
         if let Err(blindness) = outcome {
             self.counters.offers_refused += 1;
-            warn!("An offer is refused: reason={} {}.", blindness.cause, blindness.reason);
             // What anybody may send is counted; what is published stays.
-            if blindness.cause.group() != CauseGroup::Bytes {
+            if blindness.cause.group() == CauseGroup::Bytes {
+                warn!("An offer is refused: reason={} {}.", blindness.cause, blindness.reason);
+            } else if self.is_answered(offer, blindness.cause.code(), now) {
+                warn!("An offer is refused: reason={} {}.", blindness.cause, blindness.reason);
                 let asked =
                     if is_rotation { Instruction::RotateKeys } else { Instruction::Install };
                 self.note(asked, Answer::Refused(blindness.cause), None, &[]);
                 self.record(Change::Refused, blindness.cause, now);
             }
         }
+    }
+
+    /// Whether an offer is answered and recorded now, rather than counted alone.
+    fn is_answered(&mut self, offer: &[u8], answer: &str, now: Now) -> bool {
+        let due = self.replies.offers.is_due(offer, answer, now.monotonic);
+        self.counters.repeated += u64::from(!due);
+        due
     }
 
     fn install(&mut self, offer: &[u8], now: Now) -> Result<(), Blindness> {
@@ -201,11 +257,15 @@ impl Device {
         };
         let active = self.keeper.install(named.as_deref().map_or(offer, |list| list), now)?;
         self.counters.installed += 1;
+        let digest = active.list().digest();
+        let in_force = self.pipeline.active_list().is_ok_and(|f| f.list().digest() == digest);
+        if !self.is_answered(offer, "", now) && in_force {
+            return Ok(());
+        }
         let detail = format!("{} version {}", active.list().id(), active.list().version());
         self.note(Instruction::Install, Answer::Followed, None, active.list().signers());
         // What is in force already goes on; the evidence gathered so far is kept.
-        let digest = active.list().digest();
-        if !self.pipeline.active_list().is_ok_and(|f| f.list().digest() == digest) {
+        if !in_force {
             self.change_list(Trigger::Offer, Ok(active));
         }
         self.record(Change::Installed, detail, now);

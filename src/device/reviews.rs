@@ -5,8 +5,10 @@
 //! * Only a device that has a key of its own, and whose trust file pins reviewers of two different
 //!   people, remembers candidates. Elsewhere nobody could decide, and nothing changes.
 //! * What follows from a verdict is taken out ([`Reviews::take_steps`]), recorded by the caller,
-//!   stored ([`Reviews::store`]) and then published. Only what is stored is acknowledged; a verdict
-//!   that comes again is answered again.
+//!   stored ([`Reviews::store`]) and then published. Only what is stored is acknowledged.
+//! * A verdict that changes nothing is answered once, and again at growing intervals where it comes
+//!   again. Such an answer takes no candidate's room ([`Telling`]): a reviewer who replays, or
+//!   anybody who can, fills nothing.
 //! * What reviewers refuted, or left unjudged, is held against the announced budget
 //!   ([`crate::decision::watchdog`]); what is counted is stored before it is acknowledged. Tracks
 //!   that were searched for count while reviews are asked for, and are stored now and then: a kill
@@ -24,6 +26,7 @@ mod files;
 mod told;
 
 use std::path::PathBuf;
+use std::time::Duration as Monotonic;
 
 use log::{error, info, warn};
 use serde::Serialize;
@@ -31,12 +34,14 @@ use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
 
 use self::budget::WatchedBudget;
-pub use self::controls::ControlSite;
 use self::controls::Controls;
+pub use self::controls::{ControlSite, ControlStep};
 pub(crate) use self::files::ReviewFiles;
 use self::told::{control_state, state_of, told, unknown};
 use super::Watched;
+use super::replies::Replies;
 use crate::audit::record::{AuditEvent, ReviewRecord, VerdictRecord};
+use crate::backoff::Recurring;
 use crate::cause::Cause;
 use crate::clock::Now;
 use crate::config::Config;
@@ -54,7 +59,7 @@ use crate::watchlist::trust::{Role, Trust};
 /// People who have to be pinned as reviewers before a candidate is remembered.
 pub(crate) const REVIEWERS: usize = 2;
 /// How often a disk that failed is tried again.
-const RETRY_EVERY: std::time::Duration = std::time::Duration::from_secs(5);
+const RETRY_EVERY: Monotonic = Monotonic::from_secs(5);
 
 /// What became of verdicts, by name.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -75,6 +80,31 @@ pub struct ReviewCounters {
     pub expired: u64,
     /// Candidates whose list or entry was revoked.
     pub withdrawn: u64,
+    /// Genuine verdicts that did not count and came too often to be answered each time.
+    pub repeated: u64,
+}
+
+/// Answers that are given at once to verdicts that change nothing, and how often one more is: a
+/// reviewer can sign any number of them.
+const ANSWERED: (u32, Monotonic) = (32, Monotonic::from_secs(1));
+
+/// A message, of which nothing is believed yet.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// Its bytes.
+    pub message: &'a [u8],
+    /// When it came, on the monotonic clock.
+    pub at: Monotonic,
+}
+
+/// How something is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Telling {
+    /// Something has changed: it is kept until it is delivered. As many as there are verdicts that
+    /// count, and ends.
+    News,
+    /// Nothing has: it is said once, and takes no candidate's room.
+    Reply,
 }
 
 /// What there is to record and to publish.
@@ -84,6 +114,8 @@ pub struct ReviewStep {
     pub records: Vec<AuditEvent>,
     /// For the broker.
     pub state: ReviewState,
+    /// How.
+    pub telling: Telling,
 }
 
 /// See the module's documentation.
@@ -98,13 +130,17 @@ pub struct Reviews {
     /// Why nothing can be remembered.
     problem: Option<Blindness>,
     /// When a disk that failed was tried last, on the monotonic clock.
-    tried: std::time::Duration,
+    tried: Monotonic,
     /// It could not be read when it was opened: nothing is written over it.
     unreadable: bool,
     /// The docket on the disk lacks something.
     unstored: bool,
     steps: Vec<ReviewStep>,
     counters: ReviewCounters,
+    /// Verdicts that changed nothing and were answered.
+    replies: Replies,
+    /// When it was logged that a verdict does not count.
+    said: Recurring,
     controls: Controls,
     budget: WatchedBudget,
     /// See [`Reviews::lost`].
@@ -137,10 +173,12 @@ impl Reviews {
             reviewers: 0,
             unreadable: problem.is_some(),
             problem,
-            tried: std::time::Duration::ZERO,
+            tried: Monotonic::ZERO,
             unstored: false,
             steps: Vec::new(),
             counters: ReviewCounters::default(),
+            replies: Replies::limited(ANSWERED.0, ANSWERED.1),
+            said: Recurring::new(Monotonic::from_secs(1), Monotonic::from_secs(3600)),
             controls,
             budget,
             lost,
@@ -250,11 +288,12 @@ impl Reviews {
     /// the clock is not believed.
     pub fn follow(
         &mut self,
-        message: &[u8],
+        asked: Asked<'_>,
         trust: &Trust,
         key: Option<&DeviceKey>,
         now: Option<OffsetDateTime>,
     ) {
+        let message = asked.message;
         self.set_keys(Some(trust), key);
         let Some(key) = key else {
             self.counters.refused += 1;
@@ -271,7 +310,7 @@ impl Reviews {
                 match (error.kind(), verdict::authenticate(message, trust, &self.device)) {
                     // Whoever gave it waits for an answer, and can give another.
                     (VerdictErrorKind::Refused, Ok(_)) => {
-                        self.turn_away(message, NotCounted::Unopened);
+                        self.turn_away(asked, NotCounted::Unopened);
                     }
                     (VerdictErrorKind::Refused, Err(_)) => self.counters.refused += 1,
                     (VerdictErrorKind::Malformed | VerdictErrorKind::NotAuthentic, _) => {
@@ -283,14 +322,14 @@ impl Reviews {
         };
         // A candidate whose time is over must not be confirmed by a clock that has not been set.
         let Some(now) = now else {
-            self.turn_away(message, NotCounted::NoClock);
+            self.turn_away(asked, NotCounted::NoClock);
             return;
         };
         let reviewer = verdict.reviewer().to_string();
         // A candidate's first: what was published is judged as that, whatever a desk says of it.
         match self.docket.judge(&verdict, trust, now) {
             Judged::Not { why: NotCounted::Unknown, standing: None } => {
-                self.follow_control(&verdict, trust, now);
+                self.follow_control(asked, &verdict, trust, now);
             }
             Judged::Counts(notice) => {
                 self.unstored = true;
@@ -299,13 +338,19 @@ impl Reviews {
             }
             Judged::Not { why, standing } => {
                 let standing = standing.as_ref().map(state_of);
-                self.refuse(verdict.candidate, standing, &reviewer, why);
+                self.refuse(asked, verdict.candidate, standing, &reviewer, why);
             }
         }
     }
 
     /// Counts a verdict on what is no candidate: one on a control where it is one.
-    fn follow_control(&mut self, verdict: &SignedVerdict, trust: &Trust, now: OffsetDateTime) {
+    fn follow_control(
+        &mut self,
+        asked: Asked<'_>,
+        verdict: &SignedVerdict,
+        trust: &Trust,
+        now: OffsetDateTime,
+    ) {
         let reviewer = verdict.reviewer().to_string();
         match self.judge_control(verdict, trust, now) {
             Some(JudgedControl::Counts(notice)) => {
@@ -314,9 +359,9 @@ impl Reviews {
             }
             Some(JudgedControl::Not { why, standing }) => {
                 let standing = Some(control_state(&standing));
-                self.refuse(verdict.candidate, standing, &reviewer, why);
+                self.refuse(asked, verdict.candidate, standing, &reviewer, why);
             }
-            None => self.refuse(verdict.candidate, None, &reviewer, NotCounted::Unknown),
+            None => self.refuse(asked, verdict.candidate, None, &reviewer, NotCounted::Unknown),
         }
     }
 
@@ -334,30 +379,37 @@ impl Reviews {
 
     fn refuse(
         &mut self,
+        asked: Asked<'_>,
         candidate: CandidateId,
         standing: Option<ReviewState>,
         reviewer: &str,
         why: NotCounted,
     ) {
         self.counters.refused += 1;
-        info!("A verdict does not count: reviewer={reviewer} why={why}.");
+        if let Some(verdicts) = self.said.happened(asked.at) {
+            info!("Verdicts do not count: verdicts={verdicts} reviewer={reviewer} why={why}.");
+        }
+        if !self.replies.is_due(asked.message, &why.to_string(), asked.at) {
+            self.counters.repeated += 1;
+            return;
+        }
         let (reviewer, refused) = (Some(reviewer.to_owned()), Some(why.to_string()));
         let state = standing.unwrap_or_else(|| unknown(candidate));
         let state = ReviewState { reviewer, refused, ..state };
-        self.steps.push(ReviewStep { records: Vec::new(), state });
+        self.steps.push(ReviewStep { records: Vec::new(), state, telling: Telling::Reply });
     }
 
     /// Answers a verdict that cannot be looked at now, such as where no keys are believed: whoever
     /// sent it sends it again. It is not left unacknowledged, as it would hold up orders then.
-    pub fn turn_away(&mut self, message: &[u8], why: NotCounted) {
-        let Ok((candidate, reviewer)) = verdict::inspect(message) else {
+    pub fn turn_away(&mut self, asked: Asked<'_>, why: NotCounted) {
+        let Ok((candidate, reviewer)) = verdict::inspect(asked.message) else {
             self.counters.refused += 1;
             return;
         };
         let standing = self.docket.standing(candidate).as_ref().map(state_of);
         let control = || self.controls.docket.standing(candidate).as_ref().map(control_state);
         let standing = standing.or_else(control);
-        self.refuse(candidate, standing, &reviewer.to_string(), why);
+        self.refuse(asked, candidate, standing, &reviewer.to_string(), why);
     }
 
     /// Ends what is over at `now`; nothing while the clock is not believed.
@@ -461,7 +513,7 @@ impl Reviews {
             }));
         }
         let state = ReviewState { reviewer, ..state_of(&notice) };
-        self.steps.push(ReviewStep { records, state });
+        self.steps.push(ReviewStep { records, state, telling: Telling::News });
     }
 }
 

@@ -188,6 +188,25 @@ impl<S: Store> Session<S> {
         Some(Publish { content_type: "text/plain; charset=utf-8", ..message })
     }
 
+    /// The next event that is said once, where none is with the client.
+    pub(super) fn next_reply(&mut self, now: Now) -> Option<Publish> {
+        if self.closing || self.handed.iter().any(|handed| *handed == Handed::Reply) {
+            return None;
+        }
+        while let Some((kind, payload)) = self.replies.pop_front() {
+            let topic = self.topic(kind);
+            if !self.fits(&topic, &payload) {
+                self.too_large += 1;
+                continue;
+            }
+            self.hand(Handed::Reply, now);
+            let signature = self.signer.as_ref().map(|signer| signer.sign(&payload));
+            let message = self.message(topic, payload, (false, false), now);
+            return Some(Publish { signature, ..message });
+        }
+        None
+    }
+
     pub(super) fn next_stats(&mut self, now: Now) -> Option<Publish> {
         let stats = self.stats.take()?;
         self.hand(Handed::Stats, now);

@@ -33,6 +33,8 @@ pub(super) enum Handed {
     ListState,
     /// Counts or an announcement: no acknowledgement is waited for.
     Stats,
+    /// An event that is said once: no acknowledgement is waited for.
+    Reply,
     /// Already has its packet id: unsettled on an earlier connection.
     Again,
 }

@@ -162,6 +162,28 @@ fn where_receipts_are_required_a_review_state_that_nobody_hears_goes_out_again()
 }
 
 #[test]
+fn replies_take_no_place_of_a_candidate_and_go_out_once_after_all_that_can() {
+    let mut s = session();
+    for n in 0..2 * MAX_REPLIES {
+        assert_eq!(s.reply(EventKind::ReviewState, vec![b'r', n as u8]), n < MAX_REPLIES);
+    }
+    enqueue_payload(&mut s, 1, vec![1]);
+    enqueue_payload(&mut s, 2, vec![2]);
+    assert_eq!(s.outbox().len(), 2, "they are not in the outbox");
+    s.connected(false, None, None, at(0));
+    let sent: Vec<_> = std::iter::from_fn(|| s.next(at(0))).collect();
+    let said: Vec<&[u8]> = sent.iter().map(|p| &p.payload[..]).collect();
+    assert_eq!(said, [b"online", &[1][..], b"r\0"], "one is with the client at a time");
+    let reply = &sent[2];
+    let how = (reply.topic.as_str(), reply.acknowledged, reply.retain);
+    assert_eq!(how, ("w/v1/cam/review/state", false, false));
+    [1, 2, 0].iter().for_each(|packet| s.sent(*packet));
+    s.acknowledged(2, AckOutcome::Delivered, at(0), 0);
+    assert_eq!(s.next(at(0)).map(|p| p.payload), Some(vec![2]), "a candidate goes first");
+    assert_eq!(s.next(at(0)).map(|p| p.payload), Some(b"r\x01".to_vec()));
+}
+
+#[test]
 fn the_newest_checkpoint_is_retained_again_on_each_connection_and_goes_before_the_end() {
     let mut s = session();
     s.set_checkpoint("old".into());

@@ -18,9 +18,10 @@ use log::{error, info, warn};
 use time::OffsetDateTime;
 
 use super::told::{control_state, id_of};
-use super::{ReviewStep, Reviews};
+use super::{ANSWERED, Asked, ReviewStep, Reviews, Telling};
 use crate::audit::record::{AuditEvent, ControlEnding, ControlRecord};
 use crate::delivery::event::{ControlAnswer, ControlStage, ReviewState};
+use crate::device::replies::Replies;
 use crate::review::control::{self, Control};
 use crate::review::controls::{
     Admission, ControlDocket, ControlEnd, ControlNotice, ControlOver, JudgedControl, NotRegistered,
@@ -37,6 +38,8 @@ pub struct ControlStep {
     pub records: Vec<AuditEvent>,
     /// For the desk.
     pub answer: ControlAnswer,
+    /// How.
+    pub telling: Telling,
     /// The control that is known from now on, where it was not before.
     new: Option<CandidateId>,
 }
@@ -65,18 +68,21 @@ pub(super) struct Controls {
     /// The file lacks something.
     pub unstored: bool,
     steps: Vec<ControlStep>,
+    /// Registrations that were answered.
+    replies: Replies,
 }
 
 impl Controls {
     pub fn new(path: PathBuf, docket: ControlDocket) -> Self {
-        Self { docket, path, unstored: false, steps: Vec::new() }
+        let replies = Replies::limited(ANSWERED.0, ANSWERED.1);
+        Self { docket, path, unstored: false, steps: Vec::new(), replies }
     }
 }
 
 impl Reviews {
     /// Takes one registration, of which nothing is believed yet, where it is to be taken.
-    pub fn register(&mut self, message: &[u8], trust: &Trust, site: &ControlSite<'_>) {
-        let new = match control::open(message, trust, &self.device) {
+    pub fn register(&mut self, asked: Asked<'_>, trust: &Trust, site: &ControlSite<'_>) {
+        let new = match control::open(asked.message, trust, &self.device) {
             Ok(new) => new,
             Err(error) => {
                 warn!("A control is not registered: {error}.");
@@ -99,6 +105,8 @@ impl Reviews {
                 self.controls.docket.register(&new, &admission).map_err(|why| why.to_string())
             }
         };
+        let replies = &mut self.controls.replies;
+        let mut is_due = |answer: &str| replies.is_due(asked.message, answer, asked.at);
         let step = match taken {
             Ok(Registered::New(waiting)) => {
                 self.controls.unstored = true;
@@ -111,16 +119,21 @@ impl Reviews {
                 ControlStep {
                     records: vec![AuditEvent::ControlRegistered(record)],
                     answer: self.answer_control(&ControlNotice::Waiting(waiting)),
+                    telling: Telling::Reply,
                     new: Some(new.id),
                 }
             }
+            // Where nothing changes nobody counts it, either: what is counted is published.
+            Ok(Registered::Before(_)) if !is_due("") => return,
+            Err(why) if !is_due(&why) => return,
             Ok(Registered::Before(notice)) => {
                 let answer = self.answer_control(&notice);
-                ControlStep { records: Vec::new(), answer, new: None }
+                ControlStep { records: Vec::new(), answer, telling: Telling::Reply, new: None }
             }
             Err(why) => {
                 info!("A control is not registered: control={} why={why}.", new.id);
-                ControlStep { records: Vec::new(), answer: refused(new.id, why), new: None }
+                let answer = refused(new.id, why);
+                ControlStep { records: Vec::new(), answer, telling: Telling::Reply, new: None }
             }
         };
         self.controls.steps.push(step);
@@ -133,7 +146,7 @@ impl Reviews {
         self.controls.unstored = true;
         error!("A control is not registered: control={new} why={NOT_LOGGED}.");
         let answer = refused(new, NOT_LOGGED.to_owned());
-        ControlStep { records: Vec::new(), answer, new: None }
+        ControlStep { records: Vec::new(), answer, telling: Telling::Reply, new: None }
     }
 
     /// What there is to record, and to say to the desk, since the last call.
@@ -191,10 +204,11 @@ impl Reviews {
                 },
             });
             let answer = self.answer_control(notice);
-            self.controls.steps.push(ControlStep { records: Vec::new(), answer, new: None });
+            let (records, telling) = (Vec::new(), Telling::News);
+            self.controls.steps.push(ControlStep { records, answer, telling, new: None });
         }
         let state = ReviewState { reviewer, ..control_state(notice) };
-        self.steps.push(ReviewStep { records, state });
+        self.steps.push(ReviewStep { records, state, telling: Telling::News });
     }
 
     /// Records and publishes what ended by itself.

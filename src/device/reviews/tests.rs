@@ -27,6 +27,10 @@ fn trust(reviewers: &[u8]) -> Trust {
     Trust::parse(&fixture::trust_text(2, &keys)).expect("a trust file")
 }
 
+fn asked(message: &[u8]) -> Asked<'_> {
+    Asked { message, at: Monotonic::ZERO }
+}
+
 struct Site {
     _folder: tempfile::TempDir,
     config: Config,
@@ -74,7 +78,7 @@ fn two_verdicts_over_a_restart_confirm_and_both_are_recorded_and_told() {
     let mut reviews = site.reviews();
     added(&mut reviews);
     reviews.follow(
-        &site.verdict(3, Opinion::Same),
+        asked(&site.verdict(3, Opinion::Same)),
         &trust(&[3, 4]),
         Some(&site.key),
         Some(at(1).wall),
@@ -90,7 +94,7 @@ fn two_verdicts_over_a_restart_confirm_and_both_are_recorded_and_told() {
     let mut again = site.reviews();
     // The broker sends the first once more, as its acknowledgement was lost.
     again.follow(
-        &site.verdict(3, Opinion::Same),
+        asked(&site.verdict(3, Opinion::Same)),
         &trust(&[3, 4]),
         Some(&site.key),
         Some(at(2).wall),
@@ -99,7 +103,7 @@ fn two_verdicts_over_a_restart_confirm_and_both_are_recorded_and_told() {
     assert_eq!((answer.state.state, answer.records.len()), (ReviewStage::Pending, 0));
     assert!(answer.state.refused.is_some());
     again.follow(
-        &site.verdict(4, Opinion::Same),
+        asked(&site.verdict(4, Opinion::Same)),
         &trust(&[3, 4]),
         Some(&site.key),
         Some(at(3).wall),
@@ -155,7 +159,7 @@ fn what_is_revoked_or_too_late_ends_untold() {
     let mut reviews = site.reviews();
     added(&mut reviews);
     reviews.follow(
-        &site.verdict(3, Opinion::Same),
+        asked(&site.verdict(3, Opinion::Same)),
         &trust(&[3, 4]),
         Some(&site.key),
         Some(at(1).wall),
@@ -187,14 +191,14 @@ fn a_verdict_that_cannot_be_judged_now_is_answered_and_does_not_count() {
     };
     // Long over by the true time, which the device does not know after a start without network.
     let verdict = site.verdict(3, Opinion::Same);
-    reviews.follow(&verdict, &trust(&[3, 4]), Some(&site.key), None);
+    reviews.follow(asked(&verdict), &trust(&[3, 4]), Some(&site.key), None);
     answered(&mut reviews, "clock");
     // The device has another key by now.
     let other = DeviceKey::generate().expect("a key");
-    reviews.follow(&verdict, &trust(&[3, 4]), Some(&other), Some(at(1).wall));
+    reviews.follow(asked(&verdict), &trust(&[3, 4]), Some(&other), Some(at(1).wall));
     answered(&mut reviews, "cannot open");
     assert_eq!((reviews.counters().counted, reviews.counters().refused), (0, 2));
-    reviews.follow(&verdict, &trust(&[3, 4]), Some(&site.key), Some(at(1).wall));
+    reviews.follow(asked(&verdict), &trust(&[3, 4]), Some(&site.key), Some(at(1).wall));
     assert_eq!(reviews.counters().counted, 1, "it is as good as before");
 }
 
@@ -204,9 +208,9 @@ fn nobody_who_is_no_reviewer_gets_an_answer() {
     let mut reviews = site.reviews();
     added(&mut reviews);
     for message in [site.verdict(1, Opinion::Same), b"no verdict".to_vec()] {
-        reviews.follow(&message, &trust(&[3, 4]), Some(&site.key), Some(at(1).wall));
+        reviews.follow(asked(&message), &trust(&[3, 4]), Some(&site.key), Some(at(1).wall));
     }
-    reviews.follow(&site.verdict(3, Opinion::Same), &trust(&[3, 4]), None, Some(at(1).wall));
+    reviews.follow(asked(&site.verdict(3, Opinion::Same)), &trust(&[3, 4]), None, Some(at(1).wall));
     assert_eq!(reviews.take_steps(), []);
     assert_eq!((reviews.counters().not_authentic, reviews.counters().refused), (2, 1));
 }
@@ -230,7 +234,7 @@ fn refuted(reviews: &mut Reviews, site: &Site, n: u8) {
             judged_at: OffsetDateTime::UNIX_EPOCH,
         };
         let sealed = give(&verdict, &fixture::key(reviewer), site.key.recipient()).expect("seals");
-        reviews.follow(&sealed, &trust(&[3, 4]), Some(&site.key), Some(at(1).wall));
+        reviews.follow(asked(&sealed), &trust(&[3, 4]), Some(&site.key), Some(at(1).wall));
     }
 }
 
@@ -367,4 +371,46 @@ fn what_has_not_changed_is_not_written_again() {
     assert_eq!(remove(), [false, false]);
     reviews.keep(at(3603));
     assert_eq!(remove(), [false, true]);
+}
+
+#[test]
+fn a_replayed_verdict_is_answered_a_few_times_a_day_in_no_candidates_room_and_is_counted() {
+    let site = Site::new();
+    let mut reviews = site.reviews();
+    added(&mut reviews);
+    let verdict = site.verdict(3, Opinion::Same);
+    let mut steps = Vec::new();
+    for seconds in 0..86_400 {
+        let now = Some(at(1 + seconds).wall);
+        // The same key is checked by the same code each time: a tenth is enough.
+        if seconds % 10 == 0 {
+            let asked = Asked { message: &verdict, at: Monotonic::from_secs(seconds) };
+            reviews.follow(asked, &trust(&[3, 4]), Some(&site.key), now);
+        }
+        steps.extend(reviews.take_steps());
+    }
+    let (news, replies): (Vec<_>, Vec<_>) =
+        steps.into_iter().partition(|step| step.telling == Telling::News);
+    assert_eq!((news.len(), news[0].state.refused.clone()), (1, None), "it counts once");
+    assert!(!replies.is_empty() && replies.len() < 40, "{}", replies.len());
+    assert!(replies.iter().all(|step| step.state.refused.is_some() && step.records.is_empty()));
+    let counted = reviews.counters();
+    assert_eq!(counted.repeated, 8639 - replies.len() as u64);
+    assert_eq!((counted.counted, counted.refused), (1, 8639));
+}
+
+#[test]
+fn a_reviewer_who_signs_without_end_is_answered_at_a_rate_and_makes_no_news() {
+    let site = Site::new();
+    let mut reviews = site.reviews();
+    added(&mut reviews);
+    for _ in 0..100 {
+        let verdict = site.verdict(3, Opinion::Same);
+        let now = Some(at(1).wall);
+        reviews.follow(asked(&verdict), &trust(&[3, 4]), Some(&site.key), now);
+    }
+    let steps = reviews.take_steps();
+    let news = steps.iter().filter(|step| step.telling == Telling::News).count();
+    assert_eq!((news, steps.len() - news), (1, ANSWERED.0 as usize));
+    assert_eq!(reviews.counters().repeated, 99 - u64::from(ANSWERED.0));
 }

@@ -62,7 +62,7 @@ impl ControlDesk {
     /// Registers it, and gives the answer with its records.
     fn register(&self, reviews: &mut Reviews, id: CandidateId, logged: bool) -> ControlStep {
         let site = ControlSite { now: Some(at(NOW).wall), logged, in_force: &|_| true };
-        reviews.register(&self.registration(id), &people(), &site);
+        reviews.register(asked(&self.registration(id)), &people(), &site);
         let [step] = &reviews.take_control_steps()[..] else { panic!("one answer") };
         step.clone()
     }
@@ -81,7 +81,7 @@ impl ControlDesk {
         };
         let key = &self.site.key;
         let sealed = give(&verdict, &fixture::key(reviewer), key.recipient()).expect("seals");
-        reviews.follow(&sealed, &people(), Some(key), Some(at(NOW + 1).wall));
+        reviews.follow(asked(&sealed), &people(), Some(key), Some(at(NOW + 1).wall));
     }
 
     /// What was said, as the desk reads it.
@@ -253,11 +253,13 @@ fn nobody_but_a_pinned_desk_registers_and_only_while_clock_and_reviewers_are_the
     let (id, mut reviews) = (id_at(NOW + 60, 7), desk.reviews());
     let site = |now| ControlSite { now, logged: true, in_force: &|_| true };
     let registration = desk.registration(id);
-    reviews.register(&registration, &trust(&[3, 4]), &site(Some(at(NOW).wall)));
-    reviews.register(b"no registration", &people(), &site(Some(at(NOW).wall)));
+    reviews.register(asked(&registration), &trust(&[3, 4]), &site(Some(at(NOW).wall)));
+    reviews.register(asked(b"no registration"), &people(), &site(Some(at(NOW).wall)));
     assert_eq!(reviews.take_control_steps(), [], "nobody is answered");
-    let stage = |reviews: &mut Reviews, site: ControlSite<'_>| {
-        reviews.register(&registration, &people(), &site);
+    let mut minutes = (0..).map(|minute| Monotonic::from_secs(60 * minute));
+    let mut stage = |reviews: &mut Reviews, site: ControlSite<'_>| {
+        let at = minutes.next().expect("there is always a later one");
+        reviews.register(Asked { message: &registration, at }, &people(), &site);
         reviews.take_control_steps()[0].answer.state
     };
     assert_eq!(stage(&mut reviews, site(None)), ControlStage::Refused);
@@ -269,4 +271,23 @@ fn nobody_but_a_pinned_desk_registers_and_only_while_clock_and_reviewers_are_the
     reviews.set_keys(Some(&trust(&[3, 4])), Some(&desk.site.key));
     reviews.tick_controls(Some(at(NOW).wall), || None);
     assert_eq!(stage(&mut reviews, site(Some(at(NOW).wall))), ControlStage::Known);
+}
+
+#[test]
+fn a_replayed_registration_is_answered_at_growing_intervals_and_is_never_news() {
+    let desk = ControlDesk::new();
+    let mut reviews = desk.reviews();
+    let registration = desk.registration(id_at(NOW + 1, 1));
+    let in_force = |_: &Control| true;
+    let site = ControlSite { now: Some(at(NOW).wall), logged: true, in_force: &in_force };
+    let mut steps = Vec::new();
+    for seconds in 0..3600 {
+        let asked = Asked { message: &registration, at: Monotonic::from_secs(seconds) };
+        reviews.register(asked, &people(), &site);
+        steps.extend(reviews.take_control_steps());
+    }
+    assert!((2..16).contains(&steps.len()), "{}", steps.len());
+    assert!(steps.iter().all(|step| step.telling == Telling::Reply));
+    assert!(steps[1..].iter().all(|step| step.records.is_empty() && !step.registers()));
+    assert_eq!(reviews.counters(), ReviewCounters::default(), "no count tells of controls");
 }
