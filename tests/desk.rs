@@ -122,7 +122,7 @@ impl Bureau {
         docket
             .add(NewCase {
                 candidate: CandidateId(u128::from(number).to_be_bytes()),
-                payload: Sha256::digest(&bytes).into(),
+                payloads: vec![Sha256::digest(&bytes).into()],
                 list: "L-42".parse().expect("a reference"),
                 version: 3,
                 entry: format!("E-{number:04}").parse().expect("a reference"),

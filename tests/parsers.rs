@@ -192,7 +192,8 @@ fn review_seeds() -> Vec<Vec<u8>> {
     };
     let registration =
         control::register(&control, &SecretKey::from_seed(&[2; 32])).expect("registered");
-    docket.add(NewCase { candidate, payload, list, version: 1, entry, until }).expect("room");
+    let payloads = vec![payload];
+    docket.add(NewCase { candidate, payloads, list, version: 1, entry, until }).expect("room");
     vec![envelope, docket.to_bytes(), registration]
 }
 

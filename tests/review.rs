@@ -91,6 +91,20 @@ fn a_verdict_of_nobody_who_may_review_is_not_answered_and_a_revoked_candidate_is
 }
 
 #[test]
+fn a_candidate_that_went_out_without_its_picture_is_judged_as_it_went_out() {
+    let Some(mut field) = field() else { return };
+    field.broker.kill();
+    field.broker.start("allow_anonymous true\nmax_packet_size 7000\n");
+    field.listener = Subscriber::new(field.broker.port, "site/#");
+    let _daemon = with_candidate(&field);
+    let published = fs::read(field.desk.path("candidate.json")).expect("a candidate");
+    let event: Value = serde_json::from_slice(&published).expect("an event");
+    assert_eq!(event["data"].get("crop"), None, "the broker takes no picture");
+    assert_eq!(judges(&field, "dora.key", "same"), (true, "pending".into()));
+    assert_eq!(judges(&field, "emil.key", "same"), (true, "confirmed".into()));
+}
+
+#[test]
 fn what_is_replayed_on_the_broker_grows_neither_the_log_nor_what_is_published() {
     let Some(field) = field() else { return };
     let daemon = with_candidate(&field);

@@ -245,13 +245,20 @@ impl Reviews {
         })
     }
 
-    /// Remembers a candidate, on the disk, before it is published as the bytes of which `payload`
-    /// is the SHA-256.
+    /// Remembers a candidate, on the disk, before it is published as one of the bytes of which
+    /// `payloads` are the SHA-256: whichever form goes out can be judged.
     ///
     /// # Errors
     /// Where it cannot be: it must not be published.
-    pub fn add(&mut self, case: &CaseToAdd, payload: [u8; 32], now: Now) -> Result<(), Blindness> {
-        self.controls.docket.publish(case.candidate, payload);
+    pub fn add(
+        &mut self,
+        case: &CaseToAdd,
+        payloads: &[[u8; 32]],
+        now: Now,
+    ) -> Result<(), Blindness> {
+        for payload in payloads {
+            self.controls.docket.publish(case.candidate, *payload);
+        }
         if let Some(problem) = &self.problem {
             return Err(problem.clone());
         }
@@ -260,7 +267,7 @@ impl Reviews {
         };
         let new = NewCase {
             candidate: case.candidate,
-            payload,
+            payloads: payloads.to_vec(),
             list: name(&case.list)?,
             version: case.version,
             entry: name(&case.entry)?,
@@ -272,15 +279,15 @@ impl Reviews {
         match &self.problem {
             None => Ok(()),
             Some(problem) => {
-                self.docket.take_back(case.candidate, &payload);
+                self.docket.take_back(case.candidate, payloads);
                 Err(problem.clone())
             }
         }
     }
 
     /// Takes a candidate back that was not published after all.
-    pub fn take_back(&mut self, case: &CaseToAdd, payload: &[u8; 32]) {
-        self.docket.take_back(case.candidate, payload);
+    pub fn take_back(&mut self, case: &CaseToAdd, payloads: &[[u8; 32]]) {
+        self.docket.take_back(case.candidate, payloads);
         self.unstored = true;
     }
 

@@ -50,8 +50,9 @@ pub const MAX_CONTROLS: usize = 128;
 pub const MAX_BYTES: usize = 128 * 1024;
 /// How far in the future the time in a control's id may be: a desk registers it beforehand.
 pub const MAX_AHEAD: Duration = Duration::minutes(15);
-/// What was published last is known one by one; of what came before, the time is.
-const MAX_PUBLISHED: usize = 512;
+/// What was published last is known one by one, in each of its forms; of what came before, the time
+/// is.
+const MAX_PUBLISHED: usize = 1024;
 /// For so long after its deadline a control's end can be asked for again.
 const REMEMBERED: Duration = Duration::days(7);
 

@@ -35,8 +35,11 @@ use crate::watchlist::{CborError, Reference};
 pub const MAX_CASES: usize = 256;
 /// Most bytes of a docket.
 pub const MAX_BYTES: usize = 256 * 1024;
-/// Most events of one candidate: the first, and one with better evidence.
-pub const MAX_PAYLOADS: usize = 2;
+/// Most forms of one event: as it was decided, and without its pictures for a broker that does not
+/// take them. Which of them people see is not known beforehand.
+pub const MAX_FORMS: usize = 2;
+/// Most payloads of one candidate: the forms of its first event, and of one with better evidence.
+pub const MAX_PAYLOADS: usize = 2 * MAX_FORMS;
 
 /// There is no room for one more candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -48,8 +51,8 @@ pub struct DocketFull;
 pub struct NewCase {
     /// Its name.
     pub candidate: CandidateId,
-    /// SHA-256 of the event's bytes.
-    pub payload: [u8; 32],
+    /// SHA-256 of the event's bytes, in each form in which it may go out; [`MAX_FORMS`] at most.
+    pub payloads: Vec<[u8; 32]>,
     /// The list that it is about.
     pub list: Reference,
     /// Its version.
@@ -120,10 +123,10 @@ impl Docket {
     /// Where there is no room: it must not be published then.
     pub fn add(&mut self, new: NewCase) -> Result<(), DocketFull> {
         if let Some(case) = self.cases.iter_mut().find(|c| c.candidate == new.candidate) {
-            if case.payloads.len() == MAX_PAYLOADS {
+            if case.payloads.len() + new.payloads.len() > MAX_PAYLOADS {
                 return Err(DocketFull);
             }
-            case.payloads.push(new.payload);
+            case.payloads.extend(new.payloads);
             return Ok(());
         }
         if self.cases.len() == MAX_CASES {
@@ -133,7 +136,7 @@ impl Docket {
         }
         self.cases.push(Case {
             candidate: new.candidate,
-            payloads: vec![new.payload],
+            payloads: new.payloads,
             list: new.list,
             version: new.version,
             entry: new.entry,
@@ -145,9 +148,9 @@ impl Docket {
     }
 
     /// Takes a candidate back that was not published after all.
-    pub fn take_back(&mut self, candidate: CandidateId, payload: &[u8; 32]) {
+    pub fn take_back(&mut self, candidate: CandidateId, payloads: &[[u8; 32]]) {
         for case in self.cases.iter_mut().filter(|case| case.candidate == candidate) {
-            case.payloads.retain(|known| known != payload);
+            case.payloads.retain(|known| !payloads.contains(known));
         }
         self.cases.retain(|case| !case.payloads.is_empty());
     }

@@ -1,6 +1,7 @@
 //! What leaves the log: entries of its records, alone or together with the candidate that they are
 //! of.
 //!
+//! * A candidate can be judged in each form in which it may go out: whole, and without its pictures.
 //! * A candidate goes to the outbox by one write and one sync with the entry of its record, and
 //!   after it: whoever has the candidate can have had the entry.
 //! * What delivery does not take is counted there, and its records are in the log all the same.
@@ -8,7 +9,6 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use log::warn;
-use sha2::{Digest, Sha256};
 
 use super::NotPublished;
 use crate::audit::journal::LoggedRecord;
@@ -30,17 +30,17 @@ pub(super) fn hand_over(
     now: Now,
 ) -> Result<EventId, NotPublished> {
     let id = event.id;
-    let case = case.map(|case| (case, Sha256::digest(&event.payload).into()));
-    if let Some((case, payload)) = &case
-        && let Err(blindness) = reviews.add(case, *payload, now)
+    let case = case.map(|case| (case, event.form_digests()));
+    if let Some((case, payloads)) = &case
+        && let Err(blindness) = reviews.add(case, payloads, now)
     {
         publish_entries(entries, delivery);
         return Err(NotPublished::Reviews(blindness));
     }
     entries.extend([event]);
     let handed = delivery.publish_together(entries).inspect_err(|_| {
-        if let Some((case, payload)) = &case {
-            reviews.take_back(case, payload);
+        if let Some((case, payloads)) = &case {
+            reviews.take_back(case, payloads);
         }
     });
     Ok(handed.map(|()| id)?)

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
@@ -24,7 +25,23 @@ pub struct EventRecord {
     pub payload: Zeroizing<Vec<u8>>,
 }
 
+/// Digests of the forms of one event: as it is, and without pictures where it has any.
+pub type FormDigests = heapless::Vec<[u8; 32], 2>;
+
 impl EventRecord {
+    /// SHA-256 of each form in which it may go out. Both are the same event under the same id.
+    pub fn form_digests(&self) -> FormDigests {
+        let whole = Sha256::digest(&self.payload).into();
+        let bare = Sha256::digest(&self.clone().without_crop().payload).into();
+        let forms = if bare == whole { 1 } else { 2 };
+        [whole, bare].into_iter().take(forms).collect()
+    }
+
+    /// Whether `digest` is that of one of its forms.
+    pub fn has_form(&self, digest: &[u8; 32]) -> bool {
+        Sha256::digest(&self.payload)[..] == digest[..] || self.form_digests().contains(digest)
+    }
+
     /// The same without pictures of the face, for a broker that does not take them; the same where
     /// it has none.
     pub fn without_crop(self) -> Self {
@@ -348,6 +365,23 @@ impl Store for Box<dyn Store> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_event_has_a_digest_for_each_form_in_which_it_may_go_out() {
+        let record = |payload: &[u8]| EventRecord {
+            id: EventId::from_u128(1),
+            expires: OffsetDateTime::UNIX_EPOCH,
+            payload: payload.to_vec().into(),
+        };
+        let digest = |payload: &[u8]| -> [u8; 32] { Sha256::digest(payload).into() };
+        let whole = record(include_bytes!("../event/golden/candidate-head.v2.json"));
+        let bare = whole.clone().without_crop();
+        let forms = whole.form_digests();
+        assert_eq!(forms[..], [digest(&whole.payload), digest(&bare.payload)]);
+        assert!(forms.iter().all(|form| whole.has_form(form)) && !whole.has_form(&[0; 32]));
+        assert_eq!(bare.form_digests()[..], [digest(&bare.payload)], "it has no other");
+        assert_eq!(record(b"no event").form_digests().len(), 1);
+    }
 
     #[test]
     fn without_its_crop_an_event_has_no_picture_at_all_and_everything_else() {

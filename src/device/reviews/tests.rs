@@ -69,7 +69,7 @@ impl Site {
 
 fn added(reviews: &mut Reviews) {
     let case = reviews.case(&candidate(), at(0).wall).expect("reviewers are asked");
-    reviews.add(&case, PAYLOAD, at(0)).expect("it is remembered");
+    reviews.add(&case, &[PAYLOAD], at(0)).expect("it is remembered");
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn what_cannot_be_stored_is_not_published_and_nobody_is_matched_until_it_can() {
     site.config.review.docket = folder.join("reviews.cbor");
     let mut reviews = site.reviews();
     let case = reviews.case(&candidate(), at(0).wall).expect("reviewers are asked");
-    let refused = reviews.add(&case, PAYLOAD, at(0)).expect_err("there is no folder");
+    let refused = reviews.add(&case, &[PAYLOAD], at(0)).expect_err("there is no folder");
     assert_eq!(refused.cause, Cause::ReviewsNotStored);
     assert_eq!(reviews.blindness().map(|b| b.cause), Some(Cause::ReviewsNotStored));
     assert_eq!(reviews.docket.pending(), 0);
@@ -221,7 +221,7 @@ fn refuted(reviews: &mut Reviews, site: &Site, n: u8) {
     candidate.candidate = EventId::from_u128(u128::from(n) + 1);
     candidate.entry = format!("E-{n}");
     let case = reviews.case(&candidate, at(0).wall).expect("reviewers are asked");
-    reviews.add(&case, PAYLOAD, at(0)).expect("it is remembered");
+    reviews.add(&case, &[PAYLOAD], at(0)).expect("it is remembered");
     for reviewer in [3, 4] {
         let verdict = Verdict {
             candidate: CandidateId(candidate.candidate.as_u128().to_be_bytes()),
@@ -321,7 +321,7 @@ fn alerts_that_nobody_judges_count_and_what_is_unreadable_is_no_fresh_start() {
         candidate.candidate = EventId::from_u128(u128::from(n) + 1);
         candidate.entry = format!("E-{n}");
         let case = reviews.case(&candidate, at(0).wall).expect("reviewers are asked");
-        reviews.add(&case, PAYLOAD, at(0)).expect("it is remembered");
+        reviews.add(&case, &[PAYLOAD], at(0)).expect("it is remembered");
     }
     let deadline = site.config.review.deadline().whole_seconds() as u64;
     reviews.tick(Some(at(deadline - 1).wall));

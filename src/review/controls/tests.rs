@@ -212,7 +212,7 @@ fn what_was_published_is_never_a_control() {
     let mut candidates = Docket::default();
     let case = NewCase {
         candidate: id_at(700, 3),
-        payload: [6; 32],
+        payloads: vec![[6; 32]],
         list: name("L-42"),
         version: 3,
         entry: name("E-1"),
@@ -578,7 +578,7 @@ fn until_it_is_over_a_control_is_answered_as_a_candidate_is() {
                 let (mut history, mut candidates) = (History::new(), Docket::default());
                 let case = NewCase {
                     candidate: control_id(),
-                    payload: PAYLOAD,
+                    payloads: vec![PAYLOAD],
                     list: name("L-42"),
                     version: 3,
                     entry: name("E-1"),

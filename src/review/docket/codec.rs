@@ -10,7 +10,9 @@ use crate::watchlist::Reference;
 use crate::watchlist::cbor::{CborError, CborReader, CborWriter};
 use crate::watchlist::keys::KeyId;
 
-const VERSION: u64 = 1;
+/// 2 has up to four payloads of a case, and is otherwise as 1.
+const VERSION: u64 = 2;
+const OLDEST_VERSION: u64 = 1;
 const LATEST: u64 = 253_402_300_799; // 9999-12-31T23:59:59Z
 const MAX_NAME: usize = 64;
 
@@ -45,7 +47,7 @@ pub fn read(bytes: &[u8]) -> Result<Docket, DocketError> {
     let mut r = CborReader::new(bytes);
     r.items(2)?;
     let version = r.uint(u64::MAX)?;
-    if version != VERSION {
+    if !(OLDEST_VERSION..=VERSION).contains(&version) {
         return Err(DocketError::Version(version));
     }
     let mut cases = Vec::new();

@@ -35,7 +35,7 @@ fn name(text: &str) -> Reference {
 fn case(candidate: CandidateId) -> NewCase {
     NewCase {
         candidate,
-        payload: [1; 32],
+        payloads: vec![[1; 32]],
         list: name("L-42"),
         version: 3,
         entry: name("E-1"),
@@ -146,12 +146,66 @@ fn what_is_not_about_the_published_candidate_does_not_count() {
     let by_signer = docket.judge(&said(1, Opinion::Same), &trust(), START);
     assert_eq!(refused(by_signer), Some(NotCounted::NotReviewer));
     // The update with better evidence may be judged instead.
-    docket.add(NewCase { payload: [2; 32], ..case(CANDIDATE) }).expect("an update");
+    docket.add(NewCase { payloads: vec![[2; 32]], ..case(CANDIDATE) }).expect("an update");
     let mut verdict = (*said(5, Opinion::Same)).clone();
     verdict.payload = [2; 32];
     docket.judge(&SignedVerdict::assumed(verdict, id(5)), &trust(), START);
     let second = docket.judge(&said(3, Opinion::Same), &trust(), START);
     assert_eq!(outcome(&second), Some(Outcome::Confirmed));
+}
+
+#[test]
+fn each_form_of_first_event_and_update_may_be_judged_and_nothing_else() {
+    let forms = |first: u8| vec![[first; 32], [first + 1; 32]];
+    let mut docket = Docket::default();
+    for first in [1, 3] {
+        docket.add(NewCase { payloads: forms(first), ..case(CANDIDATE) }).expect("room");
+    }
+    assert_eq!(
+        docket.add(NewCase { payloads: forms(5), ..case(CANDIDATE) }),
+        Err(DocketFull),
+        "there is one update"
+    );
+    let docket = Docket::from_bytes(&docket.to_bytes()).expect("what was written");
+    for form in 1..=5 {
+        assert_eq!(docket.has_payload(&[form; 32]), form < 5);
+        let mut verdict = (*said(5, Opinion::Same)).clone();
+        verdict.payload = [form; 32];
+        let verdict = SignedVerdict::assumed(verdict, id(5));
+        let judged = docket.clone().judge(&verdict, &trust(), START);
+        assert_eq!(refused(judged), (form == 5).then_some(NotCounted::OtherPayload));
+    }
+    let mut docket = docket;
+    docket.take_back(CANDIDATE, &forms(3));
+    assert!(docket.has_payload(&[2; 32]) && !docket.has_payload(&[4; 32]));
+}
+
+#[test]
+fn the_longest_docket_fits_and_one_of_before_is_read() {
+    let mut docket = Docket::default();
+    let long = |c: &str| name(&c.repeat(64));
+    for n in 0..MAX_CASES {
+        let candidate = CandidateId((n as u128).to_be_bytes());
+        let payloads = (0..MAX_PAYLOADS as u8).map(|form| [form; 32]).collect();
+        let (list, entry) = (long("L"), long("E"));
+        docket.add(NewCase { payloads, list, entry, ..case(candidate) }).expect("room");
+        for reviewer in [3, 5, 6] {
+            let counted = CountedVerdict {
+                reviewer: id(reviewer),
+                opinion: Opinion::Same,
+                confidence: Confidence::High,
+                judged_at: START,
+                commitment: [9; 32],
+            };
+            docket.cases[n].verdicts.push(counted);
+        }
+    }
+    let bytes = docket.to_bytes();
+    assert!(bytes.len() <= MAX_BYTES, "{}", bytes.len());
+    let mut before = self::docket().to_bytes();
+    assert_eq!(before[1], 2, "the version");
+    before[1] = 1;
+    assert_eq!(Docket::from_bytes(&before), Ok(self::docket()));
 }
 
 #[test]
@@ -205,7 +259,7 @@ fn a_full_docket_says_so_and_forgets_only_what_is_over() {
     docket.withdraw(&name("L-42"), 3, None);
     docket.add(case(nth(999))).expect("what is over makes room");
     assert_eq!((docket.cases.len(), docket.pending()), (MAX_CASES, 1));
-    docket.take_back(nth(999), &[1; 32]);
+    docket.take_back(nth(999), &[[1; 32]]);
     assert_eq!((docket.cases.len(), docket.pending()), (MAX_CASES - 1, 0));
 }
 

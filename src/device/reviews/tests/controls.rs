@@ -198,7 +198,7 @@ fn what_the_device_publishes_is_judged_as_a_candidate_whatever_a_desk_says_of_it
         let mut candidate = candidate();
         candidate.candidate = EventId::from_u128(u128::from_be_bytes(id.0));
         let case = reviews.case(&candidate, at(NOW).wall).expect("reviewers are asked");
-        reviews.add(&case, payload, at(NOW)).expect("it is remembered");
+        reviews.add(&case, &[payload], at(NOW)).expect("it is remembered");
     };
     publish(&mut reviews, id_at(NOW + 1, 1), PAYLOAD);
     let by_id = desk.register(&mut reviews, id_at(NOW + 1, 1), true);
