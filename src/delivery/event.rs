@@ -462,6 +462,7 @@ mod control;
 mod ending;
 mod kind;
 mod list_state;
+mod pictures;
 mod promises;
 mod review;
 
@@ -469,6 +470,7 @@ pub use control::{ControlAnswer, ControlStage};
 pub use ending::{Ending, EndingSoon};
 pub use kind::EventKind;
 pub use list_state::{Calibrating, Change, ListChange, ListState, MemoryAge};
+pub use pictures::{are_two_forms, without_pictures};
 pub use promises::{PromiseState, Promises};
 pub use review::{ReviewStage, ReviewState, ReviewVerdict};
 

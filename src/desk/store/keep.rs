@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use super::columns::{hexadecimal, id_bytes, stage_word};
 use super::queue::put_together;
 use super::{DeskStoreError, millis};
-use crate::delivery::event::{EventId, ReviewStage, ReviewState};
+use crate::delivery::event::{EventId, ReviewStage, ReviewState, are_two_forms};
 use crate::desk::config::RetentionConfig;
 use crate::desk::intake::{AboutWhat, ArrivedEvent, CandidateEvent, Intaken, SetAside};
 
@@ -172,7 +172,7 @@ impl Batch<'_> {
         .execute(&mut *self.on)
         .await?;
         let new = stored.rows_affected() == 1;
-        if !new && !self.is_same(event).await? {
+        if !new && !self.is_same(event, &arrival.payload).await? {
             return self.set_aside(SetAside::OtherBytes).await;
         }
         // A repetition is answered again: the receipt was lost. The log keeps its own records.
@@ -196,13 +196,24 @@ impl Batch<'_> {
         Ok(if new { Kept::New } else { Kept::Repeated })
     }
 
-    async fn is_same(&mut self, event: &ArrivedEvent) -> Result<bool, DeskStoreError> {
-        let row = sqlx::query("SELECT device, digest FROM event WHERE id = ?")
+    /// Whether `event` is the one that is stored under its id: the same bytes, or its other form,
+    /// with or without the pictures. A device sends that where the broker's limit has changed, and
+    /// waits for a receipt of it. Of what was erased the other form is not known any more.
+    async fn is_same(
+        &mut self,
+        event: &ArrivedEvent,
+        payload: &[u8],
+    ) -> Result<bool, DeskStoreError> {
+        let row = sqlx::query("SELECT device, digest, payload FROM event WHERE id = ?")
             .bind(id_bytes(event.id))
             .fetch_one(&mut *self.on)
             .await?;
         let (device, digest): (String, Vec<u8>) = (row.try_get(0)?, row.try_get(1)?);
-        Ok(device == event.device && digest == event.digest)
+        if device != event.device || digest == event.digest {
+            return Ok(device == event.device);
+        }
+        let stored: Option<Vec<u8>> = row.try_get(2)?;
+        Ok(stored.is_some_and(|stored| are_two_forms(&stored, payload)))
     }
 
     async fn is_withdrawn(&mut self, c: &CandidateEvent) -> Result<bool, DeskStoreError> {

@@ -1,5 +1,6 @@
 use std::path::PathBuf;
 
+use sha2::{Digest as _, Sha256};
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
 
@@ -129,6 +130,35 @@ fn an_event_is_stored_once_and_each_time_it_comes_a_receipt_is_due() {
     assert_eq!(due().len(), 3, "states of reviews are answered, too");
     drop(store);
     assert_eq!(bench.case(&bench.open(), 1).stage, ReviewStage::Pending, "over a restart");
+}
+
+#[test]
+fn the_other_form_of_an_event_gets_a_receipt_of_its_own_bytes_and_nothing_else_does() {
+    use crate::delivery::event::without_pictures;
+    let taken = [EventId::from_u128(11)];
+    let whole = candidate_of(1, 1, "case-1");
+    let bare = without_pictures(&whole).unwrap();
+    for [first, other] in [[&whole, &bare], [&bare, &whole]] {
+        let bench = Bench::new();
+        let store = bench.open();
+        assert_eq!(bench.keep(&store, "candidate", first).0, Kept::New);
+        let settled = store.keep_and_settle(&[], &taken, &bench.rules, now());
+        bench.runtime.block_on(settled).unwrap();
+        let due = || bench.runtime.block_on(store.due_receipts(10)).unwrap();
+        for altered in [r#""score":0.99"#, r#""place":"elsewhere""#] {
+            let text = String::from_utf8(other.clone()).unwrap();
+            let at = text.find(&altered[..8]).expect("the field is there");
+            let end = at + text[at..].find(',').unwrap();
+            let altered = [&text[..at], altered, &text[end..]].concat().into_bytes();
+            assert_eq!(bench.keep(&store, "candidate", &altered).0, Kept::SetAside);
+        }
+        assert_eq!(due(), []);
+        let (kept, notices) = bench.keep(&store, "candidate", other);
+        assert_eq!((kept, notices), (Kept::Repeated, vec![]));
+        let digest: [u8; 32] = Sha256::digest(other).into();
+        assert_eq!(due().iter().map(|due| due.digest).collect::<Vec<_>>(), [digest]);
+        assert_eq!(bench.case(&store, 1).payload.as_ref(), Some(first), "it is stored once");
+    }
 }
 
 #[test]
