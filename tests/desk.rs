@@ -870,6 +870,7 @@ async fn fill(database: &Path, candidates: u64) {
             given: 1,
             until: None,
             reviewer: Some(person(3).public().id().to_string()),
+            envelope: None,
             refused: None,
             verdicts: Vec::new(),
         };

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Subcommand;
+use sha2::{Digest as _, Sha256};
 
 use super::flags::{ConfigFile, OutputFormat};
 use super::fleet::{Fleet, FleetFlags};
@@ -19,6 +20,7 @@ use crate::delivery::dispatch::{DeviceProgress, Dispatch, Errand, OrderOutcome};
 use crate::delivery::{BrokerConfig, DeviceId, InboundKind, Topics};
 use crate::review::verdict;
 use crate::watchlist::order::{self, Action};
+use crate::watchlist::text::hex;
 use crate::watchlist::{author, read_list, rotation, seal};
 
 #[derive(clap::Args)]
@@ -116,7 +118,8 @@ fn errand(path: &Path, bytes: &[u8], digest: Option<String>) -> Result<Message, 
     }
     if let Ok((candidate, reviewer)) = verdict::inspect(bytes) {
         let (candidate, reviewer) = (candidate.to_string(), reviewer.to_string());
-        let errand = Errand::Verdict { candidate, reviewer };
+        let envelope = hex(&Sha256::digest(bytes));
+        let errand = Errand::Verdict { candidate, reviewer, envelope };
         return Ok(Message { kind: InboundKind::Verdict, errand, plain: false });
     }
     let kind = InboundKind::Offer;

@@ -26,12 +26,14 @@ pub enum Errand {
     List(Option<String>),
     /// A rotation of the keys, by its serial.
     Keys(u64),
-    /// A verdict, by what is judged and who judges.
+    /// A verdict, by what is judged, who judges, and its bytes.
     Verdict {
         /// Id of the candidate.
         candidate: String,
         /// Id of the reviewer's key.
         reviewer: String,
+        /// Digest of the envelope: the same reviewer may have sent another one.
+        envelope: String,
     },
 }
 
@@ -122,6 +124,9 @@ pub struct ReviewHeard {
     /// Whose verdict is answered.
     #[serde(default)]
     pub reviewer: Option<String>,
+    /// Which of them; absent from devices that do not say it.
+    #[serde(default)]
+    pub envelope: Option<String>,
     /// Why it does not count.
     #[serde(default)]
     pub refused: Option<String>,
@@ -223,8 +228,10 @@ impl Dispatch {
             }
             Heard::Review(review) => {
                 let asked = match &self.errand {
-                    Some(Errand::Verdict { candidate, reviewer }) => {
-                        review.candidate == *candidate && review.reviewer.as_ref() == Some(reviewer)
+                    Some(Errand::Verdict { candidate, reviewer, envelope }) => {
+                        review.candidate == *candidate
+                            && review.reviewer.as_ref() == Some(reviewer)
+                            && review.envelope.as_ref().is_none_or(|named| named == envelope)
                     }
                     _ => false,
                 };
@@ -411,15 +418,22 @@ mod tests {
 
     #[test]
     fn a_verdict_is_answered_by_the_review_of_its_candidate_to_its_reviewer() {
-        let (candidate, reviewer) = ("c".to_owned(), "r".to_owned());
-        let errand = Errand::Verdict { candidate, reviewer };
+        let [candidate, reviewer, envelope] = ["c", "r", "e"].map(str::to_owned);
+        let errand = Errand::Verdict { candidate, reviewer, envelope };
         let review = |candidate: &str, reviewer: &str, refused: Option<&str>| {
             Heard::Review(ReviewHeard {
                 candidate: candidate.into(),
                 state: "pending".into(),
                 reviewer: Some(reviewer.into()),
+                envelope: None,
                 refused: refused.map(str::to_owned),
             })
+        };
+        let named = |heard: Heard, envelope: &str| match heard {
+            Heard::Review(review) => {
+                Heard::Review(ReviewHeard { envelope: Some(envelope.into()), ..review })
+            }
+            other => other,
         };
         for (refused, outcome) in
             [(None, OrderOutcome::Followed), (Some("twice"), OrderOutcome::Refused)]
@@ -431,8 +445,10 @@ mod tests {
             assert_eq!(dispatch.next(AT), Some("a".into()), "said before it was sent");
             dispatch.heard("a", review("d", "r", None));
             dispatch.heard("a", review("c", "s", None));
-            assert_eq!(outcomes(&dispatch), [OrderOutcome::NoAnswer]);
-            dispatch.heard("a", review("c", "r", refused));
+            dispatch.heard("a", named(review("c", "r", Some("the other one")), "f"));
+            assert_eq!(outcomes(&dispatch), [OrderOutcome::NoAnswer], "not to this envelope");
+            let answer = review("c", "r", refused);
+            dispatch.heard("a", if refused.is_some() { named(answer, "e") } else { answer });
             assert_eq!(outcomes(&dispatch), [outcome]);
             assert!(dispatch.is_done());
         }

@@ -30,6 +30,7 @@ use std::time::Duration as Monotonic;
 
 use log::{error, info, warn};
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
 
@@ -53,7 +54,9 @@ use crate::review::controls::JudgedControl;
 use crate::review::docket::{Docket, Judged, NewCase, NotCounted, Notice};
 use crate::review::verdict::{self, CandidateId, SignedVerdict, VerdictErrorKind};
 use crate::watchlist::Reference;
+use crate::watchlist::keys::KeyId;
 use crate::watchlist::seal::DeviceKey;
+use crate::watchlist::text::hex;
 use crate::watchlist::trust::{Role, Trust};
 
 /// People who have to be pinned as reviewers before a candidate is remembered.
@@ -95,6 +98,30 @@ pub struct Asked<'a> {
     pub message: &'a [u8],
     /// When it came, on the monotonic clock.
     pub at: Monotonic,
+}
+
+/// Whom a state answers.
+#[derive(Debug, Clone)]
+struct Answered {
+    /// Id of the reviewer's key.
+    reviewer: KeyId,
+    /// SHA-256 of the envelope: a reviewer may have sent another one.
+    envelope: [u8; 32],
+}
+
+impl Answered {
+    fn of(asked: Asked<'_>, reviewer: KeyId) -> Self {
+        Self { reviewer, envelope: Sha256::digest(asked.message).into() }
+    }
+
+    /// `state` as the answer to it.
+    fn by(this: Option<&Self>, state: ReviewState) -> ReviewState {
+        ReviewState {
+            reviewer: this.map(|answered| answered.reviewer.to_string()),
+            envelope: this.map(|answered| hex(&answered.envelope)),
+            ..state
+        }
+    }
 }
 
 /// How something is told.
@@ -332,7 +359,7 @@ impl Reviews {
             self.turn_away(asked, NotCounted::NoClock);
             return;
         };
-        let reviewer = verdict.reviewer().to_string();
+        let answered = Answered::of(asked, verdict.reviewer());
         // A candidate's first: what was published is judged as that, whatever a desk says of it.
         match self.docket.judge(&verdict, trust, now) {
             Judged::Not { why: NotCounted::Unknown, standing: None } => {
@@ -341,11 +368,11 @@ impl Reviews {
             Judged::Counts(notice) => {
                 self.unstored = true;
                 let record = self.count(&verdict);
-                self.note(vec![record], notice, Some(reviewer));
+                self.note(vec![record], notice, Some(&answered));
             }
             Judged::Not { why, standing } => {
                 let standing = standing.as_ref().map(state_of);
-                self.refuse(asked, verdict.candidate, standing, &reviewer, why);
+                self.refuse(asked, verdict.candidate, standing, &answered, why);
             }
         }
     }
@@ -358,17 +385,17 @@ impl Reviews {
         trust: &Trust,
         now: OffsetDateTime,
     ) {
-        let reviewer = verdict.reviewer().to_string();
+        let answered = Answered::of(asked, verdict.reviewer());
         match self.judge_control(verdict, trust, now) {
             Some(JudgedControl::Counts(notice)) => {
                 let record = self.count(verdict);
-                self.note_control(vec![record], &notice, Some(reviewer));
+                self.note_control(vec![record], &notice, Some(&answered));
             }
             Some(JudgedControl::Not { why, standing }) => {
                 let standing = Some(control_state(&standing));
-                self.refuse(asked, verdict.candidate, standing, &reviewer, why);
+                self.refuse(asked, verdict.candidate, standing, &answered, why);
             }
-            None => self.refuse(asked, verdict.candidate, None, &reviewer, NotCounted::Unknown),
+            None => self.refuse(asked, verdict.candidate, None, &answered, NotCounted::Unknown),
         }
     }
 
@@ -389,20 +416,21 @@ impl Reviews {
         asked: Asked<'_>,
         candidate: CandidateId,
         standing: Option<ReviewState>,
-        reviewer: &str,
+        answered: &Answered,
         why: NotCounted,
     ) {
         self.counters.refused += 1;
         if let Some(verdicts) = self.said.happened(asked.at) {
+            let reviewer = answered.reviewer;
             info!("Verdicts do not count: verdicts={verdicts} reviewer={reviewer} why={why}.");
         }
         if !self.replies.is_due(asked.message, &why.to_string(), asked.at) {
             self.counters.repeated += 1;
             return;
         }
-        let (reviewer, refused) = (Some(reviewer.to_owned()), Some(why.to_string()));
         let state = standing.unwrap_or_else(|| unknown(candidate));
-        let state = ReviewState { reviewer, refused, ..state };
+        let state = ReviewState { refused: Some(why.to_string()), ..state };
+        let state = Answered::by(Some(answered), state);
         self.steps.push(ReviewStep { records: Vec::new(), state, telling: Telling::Reply });
     }
 
@@ -416,7 +444,7 @@ impl Reviews {
         let standing = self.docket.standing(candidate).as_ref().map(state_of);
         let control = || self.controls.docket.standing(candidate).as_ref().map(control_state);
         let standing = standing.or_else(control);
-        self.refuse(asked, candidate, standing, &reviewer.to_string(), why);
+        self.refuse(asked, candidate, standing, &Answered::of(asked, reviewer), why);
     }
 
     /// Ends what is over at `now`; nothing while the clock is not believed.
@@ -501,7 +529,7 @@ impl Reviews {
         self.counters
     }
 
-    fn note(&mut self, mut records: Vec<AuditEvent>, notice: Notice, reviewer: Option<String>) {
+    fn note(&mut self, mut records: Vec<AuditEvent>, notice: Notice, answered: Option<&Answered>) {
         if let Notice::Over { candidate, about, outcome, verdicts } = &notice {
             self.budget.count(about, *outcome);
             let counter = match outcome {
@@ -519,7 +547,7 @@ impl Reviews {
                 verdicts: verdicts.iter().map(told).collect(),
             }));
         }
-        let state = ReviewState { reviewer, ..state_of(&notice) };
+        let state = Answered::by(answered, state_of(&notice));
         self.steps.push(ReviewStep { records, state, telling: Telling::News });
     }
 }

@@ -28,10 +28,13 @@ pub struct ReviewState {
     )]
     #[cfg_attr(test, schemars(with = "Option<contract::Date>"))]
     pub until: Option<OffsetDateTime>,
-    /// The verdict to which this is the answer: first 8 bytes of the SHA-256 of the reviewer's
+    /// Whose verdict this answers: first 8 bytes of the SHA-256 of the reviewer's
     /// public key, hexadecimal. Absent where nobody is answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reviewer: Option<String>,
+    /// That verdict: SHA-256 of its envelope's bytes, hexadecimal. Absent where nobody is answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub envelope: Option<String>,
     /// Why that verdict does not count, for people; absent where it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,

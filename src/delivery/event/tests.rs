@@ -140,6 +140,7 @@ fn golden(version: u32, name: &str) -> serde_json::Value {
         (_, "watchlist-state") => include_str!("golden/watchlist-state.v2.json"),
         (_, "review-state") => include_str!("golden/review-state.v2.json"),
         (_, "review-state-control") => include_str!("golden/review-state-control.v2.json"),
+        (_, "review-state-answer") => include_str!("golden/review-state-answer.v2.json"),
         (_, "control-answer") => include_str!("golden/control-answer.v2.json"),
         _ => include_str!("golden/stats.v2.json"),
     };
@@ -199,6 +200,7 @@ fn review_state() -> ReviewState {
         given: 2,
         until: None,
         reviewer: Some("89abcdef01234567".to_owned()),
+        envelope: None,
         refused: None,
         verdicts: vec![
             said("0123456789abcdef", Confidence::High, "2026-11-24T05:13:00Z"),
@@ -210,6 +212,19 @@ fn review_state() -> ReviewState {
 fn control_state() -> ReviewState {
     let (state, verdicts) = (ReviewStage::Control, Vec::new());
     ReviewState { state, verdicts, given: 0, ..review_state() }
+}
+
+/// The answer to one of two verdicts of one reviewer.
+fn review_answer() -> ReviewState {
+    ReviewState {
+        state: ReviewStage::Pending,
+        given: 1,
+        until: Some(at("2026-11-27T05:12:00Z")),
+        envelope: Some("cd".repeat(32)),
+        refused: Some("this person has judged the candidate before".to_owned()),
+        verdicts: Vec::new(),
+        ..review_state()
+    }
 }
 
 fn control_answer() -> ControlAnswer {
@@ -256,6 +271,7 @@ fn payloads_are_the_golden_ones() {
     assert_eq!(json(ID, list_state()), golden(2, "watchlist-state"));
     assert_eq!(json(ID, review_state()), golden(2, "review-state"));
     assert_eq!(json(ID, control_state()), golden(2, "review-state-control"));
+    assert_eq!(json(ID, review_answer()), golden(2, "review-state-answer"));
     assert_eq!(json(ID, control_answer()), golden(2, "control-answer"));
 }
 
@@ -284,6 +300,7 @@ fn the_golden_payloads_of_every_version_are_read_by_today_s_types_without_loss()
     assert_eq!(again::<ListState>(2, "watchlist-state"), list_state());
     assert_eq!(again::<ReviewState>(2, "review-state"), review_state());
     assert_eq!(again::<ReviewState>(2, "review-state-control"), control_state());
+    assert_eq!(again::<ReviewState>(2, "review-state-answer"), review_answer());
     assert_eq!(again::<ControlAnswer>(2, "control-answer"), control_answer());
     for version in [1, 2] {
         assert_eq!(again::<Stats>(version, "stats"), stats());

@@ -18,6 +18,7 @@ fn state(stage: ReviewStage, said: &[&str]) -> Vec<u8> {
         given: 1,
         until: None,
         reviewer: None,
+        envelope: None,
         refused: None,
         verdicts: said.iter().map(verdict).collect(),
     };

@@ -314,14 +314,16 @@ impl Batch<'_> {
     }
 
     /// The device's answer to one reviewer. The first one stands: a repeated verdict is answered
-    /// again, as one that was given before.
+    /// again, as one that was given before. Where the answer names the envelope it is to that one,
+    /// and to no other that the same reviewer may have sent.
     async fn answer(&mut self, device: &str, state: &ReviewState) -> Result<(), DeskStoreError> {
         let Some(reviewer) = state.reviewer.as_deref().and_then(hexadecimal) else {
             return Ok(());
         };
         let answered = sqlx::query(
             "UPDATE verdict SET answer = ?, why = ?, answered = ?
-             WHERE candidate = ? AND reviewer = ? AND device = ? AND answer IS NULL",
+             WHERE candidate = ? AND reviewer = ? AND device = ? AND answer IS NULL
+                AND lower(hex(digest)) = coalesce(?, lower(hex(digest)))",
         )
         .bind(if state.refused.is_some() { "refused" } else { "counted" })
         .bind(&state.refused)
@@ -329,6 +331,7 @@ impl Batch<'_> {
         .bind(id_bytes(state.candidate))
         .bind(&reviewer[..])
         .bind(device)
+        .bind(&state.envelope)
         .execute(&mut *self.on)
         .await?;
         if answered.rows_affected() == 1 {

@@ -11,6 +11,7 @@ use crate::desk::intake::{ArrivedMessage, Intake};
 use crate::desk::pages::views::OwnStanding::{Counted, Open, Sent};
 use crate::watchlist::fixture;
 use crate::watchlist::order::{Action, OrderId, sign};
+use crate::watchlist::text::hex;
 use crate::watchlist::trust::Trust;
 
 /// A database in a folder of its own.
@@ -52,6 +53,7 @@ fn review(id: u128, candidate: u128, stage: ReviewStage, reviewer: Option<&str>)
         given: 1,
         until: None,
         reviewer: reviewer.map(str::to_owned),
+        envelope: None,
         refused: None,
         verdicts: Vec::new(),
     };
@@ -187,6 +189,26 @@ fn a_verdict_is_stored_once_and_published_until_the_device_answers() {
     bench.keep(&store, "review/state", &late);
     assert_eq!(bench.case(&store, 1).stage, ReviewStage::Confirmed, "what is over stays so");
     assert_eq!(judges(&bench, &store, 3, b"late"), VerdictTaken::Over);
+}
+
+#[test]
+fn an_answer_that_names_another_envelope_leaves_this_one_unanswered() {
+    let bench = Bench::new();
+    let store = bench.open();
+    bench.keep(&store, "candidate", &candidate_of(1, 1, "case-1"));
+    judges(&bench, &store, 1, b"sealed");
+    let answer = |id: u128, envelope: &[u8]| {
+        let text = review(id, 1, ReviewStage::Pending, Some("0101010101010101"));
+        let mut event: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        event["data"]["refused"] = "judged before".into();
+        event["data"]["envelope"] = hex(&Sha256::digest(envelope)).into();
+        let (_, notices) = bench.keep(&store, "review/state", &serde_json::to_vec(&event).unwrap());
+        notices
+    };
+    assert_eq!(answer(90, b"sent from elsewhere"), []);
+    assert_eq!(bench.runtime.block_on(store.due_verdicts(10)).unwrap().len(), 1);
+    assert!(matches!(&answer(91, b"sealed")[..], [DeskNotice::Refused { .. }]));
+    assert_eq!(bench.runtime.block_on(store.due_verdicts(10)).unwrap(), []);
 }
 
 #[test]

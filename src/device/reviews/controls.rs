@@ -18,9 +18,9 @@ use log::{error, info, warn};
 use time::OffsetDateTime;
 
 use super::told::{control_state, id_of};
-use super::{ANSWERED, Asked, ReviewStep, Reviews, Telling};
+use super::{ANSWERED, Answered, Asked, ReviewStep, Reviews, Telling};
 use crate::audit::record::{AuditEvent, ControlEnding, ControlRecord};
-use crate::delivery::event::{ControlAnswer, ControlStage, ReviewState};
+use crate::delivery::event::{ControlAnswer, ControlStage};
 use crate::device::replies::Replies;
 use crate::review::control::{self, Control};
 use crate::review::controls::{
@@ -191,7 +191,7 @@ impl Reviews {
         &mut self,
         mut records: Vec<AuditEvent>,
         notice: &ControlNotice,
-        reviewer: Option<String>,
+        answered: Option<&Answered>,
     ) {
         if let ControlNotice::Over(over) = notice {
             info!("A control is over: control={}.", over.control);
@@ -207,7 +207,7 @@ impl Reviews {
             let (records, telling) = (Vec::new(), Telling::News);
             self.controls.steps.push(ControlStep { records, answer, telling, new: None });
         }
-        let state = ReviewState { reviewer, ..control_state(notice) };
+        let state = Answered::by(answered, control_state(notice));
         self.steps.push(ReviewStep { records, state, telling: Telling::News });
     }
 

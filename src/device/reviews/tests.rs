@@ -394,6 +394,8 @@ fn a_replayed_verdict_is_answered_a_few_times_a_day_in_no_candidates_room_and_is
     assert_eq!((news.len(), news[0].state.refused.clone()), (1, None), "it counts once");
     assert!(!replies.is_empty() && replies.len() < 40, "{}", replies.len());
     assert!(replies.iter().all(|step| step.state.refused.is_some() && step.records.is_empty()));
+    let named = Some(hex(&Sha256::digest(&verdict)));
+    assert!(news.iter().chain(&replies).all(|step| step.state.envelope == named));
     let counted = reviews.counters();
     assert_eq!(counted.repeated, 8639 - replies.len() as u64);
     assert_eq!((counted.counted, counted.refused), (1, 8639));
@@ -413,4 +415,24 @@ fn a_reviewer_who_signs_without_end_is_answered_at_a_rate_and_makes_no_news() {
     let news = steps.iter().filter(|step| step.telling == Telling::News).count();
     assert_eq!((news, steps.len() - news), (1, ANSWERED.0 as usize));
     assert_eq!(reviews.counters().repeated, 99 - u64::from(ANSWERED.0));
+}
+
+#[test]
+fn of_two_verdicts_of_one_reviewer_each_answer_names_the_one_that_it_answers() {
+    let site = Site::new();
+    let mut reviews = site.reviews();
+    added(&mut reviews);
+    let both = [Opinion::Same, Opinion::NotSame].map(|opinion| site.verdict(3, opinion));
+    for verdict in both.iter().rev() {
+        reviews.follow(asked(verdict), &trust(&[3, 4]), Some(&site.key), Some(at(1).wall));
+    }
+    reviews.follow(asked(&site.verdict(4, Opinion::Same)), &trust(&[3, 4]), Some(&site.key), None);
+    let answers: Vec<_> = reviews.take_steps().into_iter().map(|step| step.state).collect();
+    let named = |n: usize| Some(hex(&Sha256::digest(&both[n])));
+    assert_eq!((&answers[0].envelope, &answers[0].refused), (&named(1), &None));
+    assert_eq!((&answers[1].envelope, answers[1].refused.is_some()), (&named(0), true));
+    assert!(answers[2].envelope.is_some(), "also where it cannot be judged now");
+    reviews.tick(Some(at(400_000).wall));
+    let end = &reviews.take_steps()[0].state;
+    assert_eq!((&end.reviewer, &end.envelope), (&None, &None), "nobody is answered");
 }

@@ -23,6 +23,7 @@ pub(super) fn unknown(candidate: CandidateId) -> ReviewState {
         given: 0,
         until: None,
         reviewer: None,
+        envelope: None,
         refused: None,
         verdicts: Vec::new(),
     }

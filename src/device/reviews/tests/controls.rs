@@ -120,6 +120,7 @@ fn a_control_is_recorded_answered_as_a_candidate_and_scored_for_its_desk_alone()
         given: 1,
         until: Some(at(NOW + 3600).wall),
         reviewer: Some(fixture::key(3).public().id().to_string()),
+        envelope: first.state.envelope.clone(),
         refused: None,
         verdicts: Vec::new(),
     };
