@@ -195,9 +195,9 @@ fn two_people_judge_a_candidate_on_their_phones_and_neither_sees_the_first_verdi
         &alice,
         &bob,
         "--reviewer",
-        &dora.0,
+        &format!("p-1={}", dora.0),
         "--reviewer",
-        &emil.0,
+        &format!("p-2={}", emil.0),
         "--out",
         &trust,
     ]);

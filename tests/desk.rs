@@ -35,7 +35,7 @@ use watchpost::review::docket::{Docket, Judged, NewCase, NotCounted, Notice};
 use watchpost::review::verdict::{self, CandidateId, Verdict};
 use watchpost::watchlist::keys::SecretKey;
 use watchpost::watchlist::seal::{DeviceKey, Recipient};
-use watchpost::watchlist::trust::{Role, Trust, render};
+use watchpost::watchlist::trust::{Role, Trust, naming, render};
 
 /// Keys of people, by number.
 fn person(n: u8) -> SecretKey {
@@ -53,6 +53,9 @@ fn pin(path: &Path, serial: u64, reviewers: &[&SecretKey], receiver: &SecretKey)
     keys.extend(reviewers.iter().map(|key| (key.public(), "reviewer", &[Role::Reviewer][..])));
     let day = time::Duration::DAY;
     let text = render(serial, 2, now - day, now + 9 * day, &keys);
+    let text = reviewers.iter().zip(1..).fold(text, |text, (key, n)| {
+        naming(&text, &key.public(), &format!("p-{n}").parse().expect("a name"))
+    });
     std::fs::write(path, &text).expect("writes");
     Trust::parse(&text).expect("a trust file")
 }
@@ -226,6 +229,7 @@ fn field(reviewers: [&str; 2]) -> Option<Field> {
         let [alice, bob] = ["alice.key", "bob.key"].map(show);
         let ([dora, emil], receiver) = (reviewers.map(show), show("receiving.key"));
         let trust = desk.arg("trust.toml");
+        let [dora, emil] = [format!("p-1={dora}"), format!("p-2={emil}")];
         let pins = ["--reviewer", &dora, "--reviewer", &emil, "--receiver", &receiver];
         ok(&[&["key", "trust", &alice, &bob][..], &pins, &["--out", &trust]].concat());
     })?;

@@ -146,6 +146,7 @@ fn field_with_controls() -> Option<Field> {
     fs::remove_file(desk.path("trust.toml")).expect("was there");
     let [alice, bob, dora, emil, receiving] =
         ["alice.key", "bob.key", "dora.key", "emil.key", "receiving.key"].map(public);
+    let [dora, emil] = [format!("p-1={dora}"), format!("p-2={emil}")];
     let reviewers = ["--reviewer", &dora, "--reviewer", &emil, "--receiver", &receiving];
     ok(&[&["key", "trust", &alice, &bob], &reviewers[..], &["--out", &desk.arg("trust.toml")]]
         .concat());

@@ -46,7 +46,8 @@ impl PinnedWitnesses {
     pub fn of(trust: &Trust) -> Self {
         let pinned: Vec<_> =
             trust.keys().iter().filter(|key| key.roles().contains(&Role::Witness)).collect();
-        let first = |key| pinned.iter().position(|other| trust.same_person(other.id, key));
+        let first =
+            |key| pinned.iter().position(|other| trust.same_person(Role::Witness, other.id, key));
         Self {
             needed: trust.audit().witnesses_needed,
             people: pinned.iter().map(|key| first(key.id).expect("itself")).collect(),

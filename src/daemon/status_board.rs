@@ -52,7 +52,7 @@ struct Reported {
     /// Why the metrics are not given.
     metrics: Option<String>,
     /// That what was counted against a list's budget is lost.
-    lost_counts: Option<String>,
+    review_problem: Option<String>,
     left_on_disk: Option<String>,
 }
 
@@ -197,9 +197,10 @@ impl StatusBoard {
         self.lock().metrics = problem;
     }
 
-    /// That what was counted against a list's budget is lost, if it is.
-    pub fn set_lost_counts(&self, problem: Option<String>) {
-        self.lock().lost_counts = problem;
+    /// What is wrong with reviews while the device goes on: that what was counted against a list's
+    /// budget is lost, or that nobody is asked, as reviewers are not told apart.
+    pub fn set_review_problem(&self, problem: Option<String>) {
+        self.lock().review_problem = problem;
     }
 
     /// What was revoked and could not be destroyed, if anything.
@@ -209,8 +210,9 @@ impl StatusBoard {
         });
     }
 
-    /// What else does not work as it should: revoked templates that are still there, orders that nobody has heard, metrics that nobody can
-    /// read, false alerts that are counted anew.
+    /// What else does not work as it should: revoked templates that are still there, orders that
+    /// nobody has heard, metrics that nobody can read, false alerts that are counted anew, reviewers
+    /// who are not told apart.
     pub fn further_problems(&self) -> Vec<String> {
         let reported = self.lock();
         let unheard = reported.orders_unheard.then(|| {
@@ -219,7 +221,7 @@ impl StatusBoard {
              read its orders"
                 .to_owned()
         });
-        let others = [&reported.left_on_disk, &reported.metrics, &reported.lost_counts];
+        let others = [&reported.left_on_disk, &reported.metrics, &reported.review_problem];
         let others = others.into_iter().flatten().cloned();
         unheard.into_iter().chain(others).collect()
     }

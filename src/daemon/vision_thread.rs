@@ -294,7 +294,8 @@ impl<'a> VisionThread<'a> {
             }
             self.recorded_list = list;
             self.reviews.set_keys(self.device.trust().ok().as_ref(), self.device.key());
-            self.links.board.set_lost_counts(self.reviews.lost().map(str::to_owned));
+            let problem = self.reviews.lost().or_else(|| self.reviews.unpaired());
+            self.links.board.set_review_problem(problem.map(str::to_owned));
             self.links.board.set_list(report.status, report.trust_ends);
             self.links.delivery.set_list_state(report.state);
         }

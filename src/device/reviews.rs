@@ -154,6 +154,8 @@ pub struct Reviews {
     /// Different people who may review, by the keys that are believed; none where what they say
     /// cannot be opened.
     reviewers: usize,
+    /// See [`Reviews::unpaired`].
+    unpaired: Option<String>,
     /// Why nothing can be remembered.
     problem: Option<Blindness>,
     /// When a disk that failed was tried last, on the monotonic clock.
@@ -198,6 +200,7 @@ impl Reviews {
             device: config.device.id.clone(),
             deadline: config.review.deadline(),
             reviewers: 0,
+            unpaired: None,
             unreadable: problem.is_some(),
             problem,
             tried: Monotonic::ZERO,
@@ -236,6 +239,24 @@ impl Reviews {
     pub fn set_keys(&mut self, trust: Option<&Trust>, key: Option<&DeviceKey>) {
         let reviewers = trust.map_or(0, |trust| trust.people(Role::Reviewer));
         self.reviewers = if key.is_some() { reviewers } else { 0 };
+        let unnamed = trust.map_or(0, Trust::unnamed_reviewers);
+        let unpaired = (unnamed > 0 && key.is_some()).then(|| {
+            format!(
+                "nobody is asked about candidates: {unnamed} keys of reviewers count as one \
+                 person's, as the trust file has no person for them; write person = \"...\" below \
+                 each key, and sign the rotation"
+            )
+        });
+        if let Some(problem) = unpaired.as_ref().filter(|_| unpaired != self.unpaired) {
+            error!("The trust file names no reviewers' people: {problem}.");
+        }
+        self.unpaired = unpaired;
+    }
+
+    /// Keys of reviewers are pinned, and nobody is asked, as the trust file does not say that they
+    /// are different people's; for people.
+    pub fn unpaired(&self) -> Option<&str> {
+        self.unpaired.as_deref().filter(|_| !self.are_asked())
     }
 
     fn are_asked(&self) -> bool {

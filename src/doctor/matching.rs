@@ -110,11 +110,17 @@ fn lacks(config: &Config, trust: &Trust) -> Vec<(String, &'static str)> {
     if asked && reviewers < REVIEWERS {
         lacks.push((
             format!(
-                "{reviewers} people may review, and it takes {REVIEWERS}: nobody is asked, and no \
-                 candidate waits for a verdict"
+                "{reviewers} people may review{}, and it takes {REVIEWERS}: nobody is asked, and \
+                 no candidate waits for a verdict",
+                match trust.unnamed_reviewers() {
+                    0 => String::new(),
+                    keys => format!(
+                        " ({keys} keys of reviewers have no `person` and count as one person's)"
+                    ),
+                }
             ),
-            "pin the keys of two different people (`watchpost key trust ... --reviewer KEY \
-             --reviewer KEY`, and sign the rotation)",
+            "pin the keys of two different people, and say that they are (`watchpost key trust ... \
+             --reviewer p-1=KEY --reviewer p-2=KEY`, and sign the rotation)",
         ));
     }
     lacks

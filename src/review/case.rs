@@ -136,7 +136,7 @@ impl<E: CaseEnd> Case<E> {
             return Err(NotCounted::NotReviewer);
         }
         self.forget_unpinned(trust);
-        if self.verdicts.iter().any(|v| trust.same_person(v.reviewer, reviewer)) {
+        if self.verdicts.iter().any(|v| trust.same_person(Role::Reviewer, v.reviewer, reviewer)) {
             return Err(NotCounted::SamePerson);
         }
         self.verdicts.push(CountedVerdict {

@@ -20,4 +20,6 @@ pub mod config;
 pub mod control;
 pub mod controls;
 pub mod docket;
+#[cfg(test)]
+mod explored;
 pub mod verdict;

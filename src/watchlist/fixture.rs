@@ -35,6 +35,9 @@ pub fn trust_text(needed: usize, keys: &[(&str, u8)]) -> String {
         text += &format!(
             "[[keys]]\npublic = \"{public}\"\nlabel = \"person {n}\"\nroles = [\"{role}\"]\n"
         );
+        if *role == "reviewer" {
+            text += &format!("person = \"p-{n}\"\n");
+        }
     }
     text
 }

@@ -47,6 +47,7 @@ pub fn check_signatures(
             good.push(*id);
         }
     }
-    let (have, need) = (trust.count_people(good.iter().copied()), trust.signers_needed());
+    let (have, need) =
+        (trust.count_people(Role::Signer, good.iter().copied()), trust.signers_needed());
     if have < need { Err(SignatureError::TooFewSigners { have, need }) } else { Ok(good) }
 }

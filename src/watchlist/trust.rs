@@ -17,15 +17,18 @@
 //! public = "watchpost-ed25519:..."      # as `watchpost key show` prints it
 //! label = "authorising office"          # for people who read this file; never leaves the device
 //! roles = ["signer", "revoker"]         # of: signer, revoker, suspender, reviewer, receiver, witness
-//! person = "p-17"                       # optional, opaque: two keys of one person count once
+//! person = "p-17"                       # opaque: two keys of one person count once
 //!
 //! [audit]                               # optional
 //! witnesses_needed = 0                  # people with the role witness who must have seen the log
 //! ```
 //!
 //! * Starting takes `signers_needed` people; stopping takes one, any revoker or suspender.
-//! * Keys with the same `person` are one person's: together they count as one signer. A key without
-//!   one counts for itself, so that whoever has two keys should be named.
+//! * Keys with the same `person` are one person's: together they count as one signer. A signer's or
+//!   witness's key without one counts for itself, so that whoever has two keys should be named.
+//! * Reviewers are two different people only where the file says so: all their keys without
+//!   `person` count as one person's. A file that has such keys is valid, and no two of them make a
+//!   pair.
 //! * A `witness` countersigns a device's log (the room `audit`); `witnesses_needed` says how many
 //!   people must have seen it, at most as many as are pinned.
 //! * `origin_reset` in `[audit]` names the log that a device begins anew, where the one before was
@@ -375,23 +378,36 @@ impl Trust {
         self.keys.iter().find(|k| k.id == id && k.roles.contains(&role)).map(|k| &k.public)
     }
 
-    /// Whether two pinned keys are one person's: one key, or keys with the same `person`.
-    pub fn same_person(&self, a: KeyId, b: KeyId) -> bool {
+    /// Whether two pinned keys count as one person's in `role`: one key, keys with the same
+    /// `person`, or those of reviewers of which nobody has said whose they are.
+    pub fn same_person(&self, role: Role, a: KeyId, b: KeyId) -> bool {
         let person = |id| self.keys.iter().find(|k| k.id == id).and_then(|k| k.person.as_ref());
-        a == b || person(a).is_some_and(|p| person(b) == Some(p))
+        match (person(a), person(b)) {
+            _ if a == b => true,
+            (Some(a), Some(b)) => a == b,
+            (None, None) => role.is_one_person_where_unnamed(),
+            (Some(_), None) | (None, Some(_)) => false,
+        }
     }
 
     /// How many different people hold keys with `role`.
     pub fn people(&self, role: Role) -> usize {
         let ids = self.keys.iter().filter(|k| k.roles.contains(&role)).map(|k| k.id);
-        self.count_people(ids)
+        self.count_people(role, ids)
     }
 
-    /// How many different people the pinned keys `ids` belong to.
-    pub fn count_people(&self, ids: impl IntoIterator<Item = KeyId>) -> usize {
+    /// Keys of reviewers of which the file does not say whose they are, where there are several:
+    /// they count as one person's.
+    pub fn unnamed_reviewers(&self) -> usize {
+        let unnamed = |k: &&TrustedKey| k.roles.contains(&Role::Reviewer) && k.person.is_none();
+        Some(self.keys.iter().filter(unnamed).count()).filter(|keys| *keys > 1).unwrap_or(0)
+    }
+
+    /// How many different people the pinned keys `ids` belong to, in `role`.
+    pub fn count_people(&self, role: Role, ids: impl IntoIterator<Item = KeyId>) -> usize {
         let mut people: Vec<KeyId> = Vec::new();
         for id in ids {
-            if !people.iter().any(|p| self.same_person(*p, id)) {
+            if !people.iter().any(|p| self.same_person(role, *p, id)) {
                 people.push(id);
             }
         }
@@ -437,12 +453,31 @@ pub fn render(
     text
 }
 
+/// The text of a trust file, as [`render`] makes it, that also says whose the key `public` is.
+pub fn naming(text: &str, public: &PublicKey, person: &Reference) -> String {
+    let pinned = format!("\npublic = \"{public}\"\n");
+    text.replacen(&pinned, &format!("{pinned}person = \"{person}\"\n"), 1)
+}
+
 /// The text of a trust file, as [`render`] makes it, that also resets the clock of devices.
 pub fn resetting_clock(text: &str) -> String {
     text.replacen("\nversion = 1\n", "\nversion = 1\nresets_clock = true\n", 1)
 }
 
 impl Role {
+    /// Whether all keys with this role of which nobody has said whose they are count as one
+    /// person's. Signers and witnesses hold keys of offices, which lists in force rest on; a
+    /// reviewer's browser makes a key in a moment, and nothing but `person` tells two reviewers from
+    /// one who has enrolled twice.
+    fn is_one_person_where_unnamed(self) -> bool {
+        match self {
+            Self::Reviewer => true,
+            Self::Signer | Self::Revoker | Self::Suspender | Self::Receiver | Self::Witness => {
+                false
+            }
+        }
+    }
+
     /// As it is written.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -548,13 +583,49 @@ mod tests {
     fn two_keys_of_one_person_are_one_signer() {
         let id = |n| fixture::key(n).public().id();
         let trust = parse(&two_keys_of_one(2)).unwrap();
-        assert!(trust.same_person(id(1), id(2)) && !trust.same_person(id(1), id(3)));
-        assert!(!trust.same_person(id(1), id(9)) && trust.same_person(id(3), id(3)));
-        assert_eq!(trust.count_people([id(1), id(2), id(3), id(3)]), 2);
+        let same = |a, b| trust.same_person(Role::Signer, id(a), id(b));
+        assert!(same(1, 2) && !same(1, 3));
+        assert!(!same(1, 9) && same(3, 3));
+        assert_eq!(trust.count_people(Role::Signer, [id(1), id(2), id(3), id(3)]), 2);
         let refused = parse(&two_keys_of_one(3));
         assert!(matches!(refused, Err(TrustError::CannotBeMet { needed: 3, pinned: 2 })));
         let named = parse(&two_keys_of_one(2).replace("p-17", "Jane Doe")).unwrap_err();
         assert!(matches!(named, TrustError::Person { .. }), "{named}");
+    }
+
+    /// Each way in which four reviewers can be named or not: `None`, or one of two people.
+    #[test]
+    fn reviewers_that_nobody_has_named_are_one_person_and_the_file_stays_valid() {
+        let id = |n| fixture::key(n).public().id();
+        let keys: Vec<_> = [("signer", 1), ("signer", 2)]
+            .into_iter()
+            .chain((3..=6).map(|n| ("reviewer", n)))
+            .collect();
+        let bare = (3..=6).fold(fixture::trust_text(2, &keys), |text, n| {
+            text.replace(&format!("person = \"p-{n}\"\n"), "")
+        });
+        for case in 0..3u32.pow(4) {
+            let named = |n: u8| match case / 3u32.pow(u32::from(n) - 3) % 3 {
+                0 => None,
+                1 => Some("p-a"),
+                _ => Some("p-b"),
+            };
+            let text = (3..=6).fold(bare.clone(), |text, n| match named(n) {
+                Some(person) => naming(&text, &fixture::key(n).public(), &person.parse().unwrap()),
+                None => text,
+            });
+            let trust = parse(&text).expect("it stays valid");
+            let different: std::collections::BTreeSet<_> = (3..=6).map(named).collect();
+            assert_eq!(trust.people(Role::Reviewer), different.len(), "{case}");
+            let unnamed = (3..=6).filter(|n| named(*n).is_none()).count();
+            assert_eq!(trust.unnamed_reviewers(), if unnamed > 1 { unnamed } else { 0 });
+            for (a, b) in (3..=6).flat_map(|a| (3..=6).map(move |b| (a, b))) {
+                let same = trust.same_person(Role::Reviewer, id(a), id(b));
+                assert_eq!(same, named(a) == named(b), "{case}: {a} and {b}");
+            }
+        }
+        // Who signs is counted as before.
+        assert_eq!(parse(&bare).unwrap().people(Role::Signer), 2);
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub fn reviewed_field(list: impl FnOnce(&Desk)) -> Option<Field> {
             ok(&["key", "new", &desk.arg(key), "--no-passphrase"]);
             public(desk, key)
         });
+        let [dora, emil] = [format!("p-1={dora}"), format!("p-2={emil}")];
         let trust = desk.arg("trust.toml");
         let reviewers = ["--reviewer", &dora, "--reviewer", &emil];
         ok(&[&["key", "trust", &alice, &bob], &reviewers[..], &["--out", &trust]].concat());

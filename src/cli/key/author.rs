@@ -2,6 +2,7 @@
 //! pins them, and its rotation.
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use clap::Subcommand;
 use serde_json::json;
@@ -12,7 +13,7 @@ use crate::cli::flags::OutputFormat;
 use crate::cli::signer::{NewPassphrase, SignerKey};
 use crate::files::replace;
 use crate::watchlist::keys::{PublicKey, SecretKey};
-use crate::watchlist::trust::{Role, render, resetting_clock};
+use crate::watchlist::trust::{Role, naming, render, resetting_clock};
 use crate::watchlist::{Reference, Trust, rotation};
 
 #[derive(Subcommand)]
@@ -45,27 +46,50 @@ pub enum SigningKeyCommand {
     },
 }
 
+/// A public key, and whose it is where that is said: `KEY`, or `p-17=KEY`.
+#[derive(Debug, Clone)]
+pub struct PersonsKey {
+    person: Option<Reference>,
+    key: PublicKey,
+}
+
+impl FromStr for PersonsKey {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        // A key in base64 may end with `=`.
+        let named = text.split_once('=').filter(|(_, rest)| rest.contains(':'));
+        let (person, key) = match named {
+            Some((person, key)) => (Some(person.parse().map_err(|e| format!("person: {e}"))?), key),
+            None => (None, text),
+        };
+        Ok(Self { person, key: key.parse().map_err(|e| format!("{e}"))? })
+    }
+}
+
 #[derive(clap::Args)]
 pub struct Pin {
     /// Public keys of those who may sign, revoke and suspend, as `key show` prints them; at least
-    /// as many as signatures are needed.
+    /// as many as signatures are needed. Here and below, `p-17=KEY` says whose key it is, by an
+    /// opaque name: keys of one person count once.
     #[arg(required = true)]
-    public: Vec<PublicKey>,
+    public: Vec<PersonsKey>,
     /// Public key of one who may revoke and suspend, but not sign; may be given several times.
     #[arg(long, value_name = "KEY")]
-    revoker: Vec<PublicKey>,
+    revoker: Vec<PersonsKey>,
     /// Public key of one who may suspend only; may be given several times.
     #[arg(long, value_name = "KEY")]
-    suspender: Vec<PublicKey>,
-    /// Public key of one who reviews candidates; may be given several times.
-    #[arg(long, value_name = "KEY")]
-    reviewer: Vec<PublicKey>,
+    suspender: Vec<PersonsKey>,
+    /// Public key of one who reviews candidates, and whose it is; may be given several times. Keys
+    /// of reviewers without a person count as one person's.
+    #[arg(long, value_name = "PERSON=KEY")]
+    reviewer: Vec<PersonsKey>,
     /// Public key of a desk, whose receipts retire candidates; may be given several times.
     #[arg(long, value_name = "KEY")]
-    receiver: Vec<PublicKey>,
+    receiver: Vec<PersonsKey>,
     /// Public key of a witness of the device's audit log; may be given several times.
     #[arg(long, value_name = "KEY")]
-    witness: Vec<PublicKey>,
+    witness: Vec<PersonsKey>,
     /// How many different witnesses must have seen the log.
     #[arg(long, value_name = "N", default_value_t = 0)]
     witnesses_needed: usize,
@@ -130,7 +154,7 @@ pub fn run(command: SigningKeyCommand) -> Result<(), CliError> {
 const SIGNER: &[Role] = &[Role::Signer, Role::Revoker, Role::Suspender];
 
 fn pinned(pin: &Pin) -> Result<String, CliError> {
-    let groups: [(&str, &[PublicKey], &[Role]); 6] = [
+    let groups: [(&str, &[PersonsKey], &[Role]); 6] = [
         ("signer", &pin.public, SIGNER),
         ("revoker", &pin.revoker, &[Role::Revoker, Role::Suspender]),
         ("suspender", &pin.suspender, &[Role::Suspender]),
@@ -161,7 +185,8 @@ pub fn trust_file(
     now: OffsetDateTime,
     days: u16,
 ) -> Result<String, CliError> {
-    text(0, needed, now, days, &[("signer", keys, SIGNER)])
+    let keys: Vec<_> = keys.iter().map(|key| PersonsKey { person: None, key: *key }).collect();
+    text(0, needed, now, days, &[("signer", &keys, SIGNER)])
 }
 
 fn text(
@@ -169,7 +194,7 @@ fn text(
     needed: usize,
     now: OffsetDateTime,
     days: u16,
-    groups: &[(&str, &[PublicKey], &[Role])],
+    groups: &[(&str, &[PersonsKey], &[Role])],
 ) -> Result<String, CliError> {
     let now = now.replace_nanosecond(0)?;
     // A device's clock that is a little behind must not find a new file invalid.
@@ -177,14 +202,33 @@ fn text(
     let mut all = Vec::new();
     for (label, keys, roles) in groups {
         all.extend(
-            keys.iter().enumerate().map(|(n, key)| (*key, format!("{label} {}", n + 1), *roles)),
+            keys.iter().enumerate().map(|(n, key)| (key.key, format!("{label} {}", n + 1), *roles)),
         );
     }
+    let people = groups.iter().flat_map(|(_, keys, _)| *keys);
     let pinned: Vec<_> =
         all.iter().map(|(key, label, roles)| (*key, label.as_str(), *roles)).collect();
     let text = render(serial, needed, from, until, &pinned);
-    Trust::parse(&text)?;
+    let text = people.fold(text, |text, PersonsKey { person, key }| match person {
+        Some(person) => naming(&text, key, person),
+        None => text,
+    });
+    check(&Trust::parse(&text)?)?;
     Ok(text)
+}
+
+/// Whether it says which reviewers are different people: a device could take no two of them for a
+/// pair otherwise, and nobody would notice before a candidate waits.
+fn check(trust: &Trust) -> Result<(), CliError> {
+    match trust.unnamed_reviewers() {
+        0 => Ok(()),
+        keys => Err(format!(
+            "{keys} keys of reviewers do not say whose they are, and count as one person's: give \
+             each person an opaque name of their own, as in --reviewer p-1=KEY --reviewer p-2=KEY, \
+             or write person = \"p-1\" below each key"
+        )
+        .into()),
+    }
 }
 
 fn sign_trust(file: &Path, key: &SecretKey, out: &Path, json: bool) -> Result<(), CliError> {
@@ -194,8 +238,9 @@ fn sign_trust(file: &Path, key: &SecretKey, out: &Path, json: bool) -> Result<()
         Ok(text) => rotation::sign(text, key)?,
         Err(_) => rotation::cosign(&bytes, key)?,
     };
-    replace(out, &signed)?;
     let (trust, signers) = rotation::inspect(&signed)?;
+    check(&trust)?;
+    replace(out, &signed)?;
     if json {
         output::json_line(&json!({
             "signer": key.public().id(),
@@ -212,4 +257,40 @@ fn sign_trust(file: &Path, key: &SecretKey, out: &Path, json: bool) -> Result<()
         ))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(n: u8) -> PublicKey {
+        SecretKey::from_seed(&[n; 32]).public()
+    }
+
+    #[test]
+    fn several_reviewers_are_pinned_only_where_it_is_said_whose_keys_they_are() {
+        let given = |people: &[&str]| -> Vec<PersonsKey> {
+            let key = |(n, person): (u8, &&str)| format!("{person}{}", key(n)).parse();
+            (3..).zip(people).map(key).collect::<Result<_, _>>().expect("keys")
+        };
+        let signers = given(&["", "p-1="]);
+        let pinned = |people: &[&str]| {
+            let reviewers: Vec<PersonsKey> = given(&[&["", ""][..], people].concat())[2..].to_vec();
+            let groups: [(&str, &[PersonsKey], &[Role]); 2] =
+                [("signer", &signers, SIGNER), ("reviewer", &reviewers, &[Role::Reviewer])];
+            text(1, 2, OffsetDateTime::UNIX_EPOCH, 1, &groups).map(|text| {
+                let trust = Trust::parse(&text).expect("it was read");
+                (trust.people(Role::Signer), trust.people(Role::Reviewer))
+            })
+        };
+        assert_eq!(pinned(&["p-1=", "p-2="]).expect("two people"), (2, 2));
+        assert_eq!(pinned(&["p-1=", "p-1="]).expect("one person"), (2, 1));
+        assert_eq!(pinned(&[""]).expect("one"), (2, 1));
+        assert_eq!(pinned(&["", "p-2="]).expect("one, and one"), (2, 2));
+        let refused = pinned(&["", ""]).expect_err("nobody says that they are two").to_string();
+        assert!(refused.contains("--reviewer p-1=KEY"), "{refused}");
+        for wrong in ["Jane Doe=", "=", "p-1=p-2="] {
+            assert!(format!("{wrong}{}", key(3)).parse::<PersonsKey>().is_err(), "{wrong}");
+        }
+    }
 }

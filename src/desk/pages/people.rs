@@ -46,7 +46,7 @@ fn card(person: &PersonRow, now: OffsetDateTime) -> Markup {
                     "They cannot sign in. Two signers make a trust file with this key as a \
                      reviewer's, and each device takes it:"
                 }
-                pre tabindex="0" { "watchpost key trust … --reviewer " (person.key) }
+                pre tabindex="0" { "watchpost key trust … --reviewer PERSON=" (person.key) }
             }
             details class="help" {
                 summary { "For case sheets" }

@@ -436,3 +436,27 @@ fn of_two_verdicts_of_one_reviewer_each_answer_names_the_one_that_it_answers() {
     let end = &reviews.take_steps()[0].state;
     assert_eq!((&end.reviewer, &end.envelope), (&None, &None), "nobody is answered");
 }
+
+#[test]
+fn reviewers_that_are_not_told_apart_are_not_asked_and_that_is_said() {
+    let site = Site::new();
+    let mut reviews = site.reviews();
+    assert_eq!(reviews.unpaired(), None);
+    let keys = [("signer", 1), ("signer", 2), ("reviewer", 3), ("reviewer", 4)];
+    let text = fixture::trust_text(2, &keys);
+    let unnamed = text.replace("person = \"p-3\"\n", "").replace("person = \"p-4\"\n", "");
+    let unnamed = Trust::parse(&unnamed).expect("it stays valid");
+    added(&mut reviews);
+    reviews.set_keys(Some(&unnamed), Some(&site.key));
+    assert_eq!(reviews.case(&candidate(), at(0).wall), None);
+    assert!(reviews.unpaired().is_some_and(|problem| problem.contains("person = ")));
+    // One that waits is confirmed by no two of them.
+    for reviewer in [3, 4] {
+        let verdict = site.verdict(reviewer, Opinion::Same);
+        reviews.follow(asked(&verdict), &unnamed, Some(&site.key), Some(at(1).wall));
+    }
+    let states: Vec<_> = reviews.take_steps().into_iter().map(|step| step.state.state).collect();
+    assert_eq!(states, [ReviewStage::Pending; 2]);
+    reviews.set_keys(Some(&unnamed), None);
+    assert_eq!(reviews.unpaired(), None, "nobody could be asked anyway");
+}

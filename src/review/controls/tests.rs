@@ -6,6 +6,7 @@ use super::*;
 use crate::judgement::Confidence;
 use crate::review::control;
 use crate::review::docket::{Judged, NewCase, Notice};
+use crate::review::explored::{Explored, OnePerson, explore, person};
 use crate::review::verdict::Verdict;
 use crate::watchlist::fixture;
 
@@ -25,16 +26,8 @@ fn control_id() -> CandidateId {
     id_at(1000, 7)
 }
 
-/// Reviewers 3 and 4 are one person, 5 and 6 are others; 1 and 2 sign lists and review nothing.
 fn trust_of(reviewers: &[u8]) -> Trust {
-    let mut keys = vec![("signer", 1), ("signer", 2)];
-    keys.extend(reviewers.iter().map(|n| ("reviewer", *n)));
-    let text = fixture::trust_text(2, &keys);
-    let text = ["person 3", "person 4"].iter().fold(text, |text, label| {
-        let label = format!("label = \"{label}\"\n");
-        text.replace(&label, &format!("{label}person = \"p-34\"\n"))
-    });
-    Trust::parse(&text).expect("a trust file")
+    OnePerson::Named.trust_of(reviewers)
 }
 
 fn trust() -> Trust {
@@ -390,14 +383,6 @@ struct History {
     said: BTreeMap<&'static str, (KeyId, bool)>,
 }
 
-fn person(reviewer: u8) -> &'static str {
-    match reviewer {
-        3 | 4 => "p-34",
-        5 => "p-5",
-        _ => "p-6",
-    }
-}
-
 impl History {
     fn new() -> Self {
         Self { docket: docket(), rotated: false, over: None, said: BTreeMap::default() }
@@ -491,31 +476,30 @@ impl History {
     }
 }
 
-/// Every order of four steps: 21 to the power of 4, some 190,000 histories.
+impl Explored for History {
+    type Step = Step;
+
+    fn happens(&mut self, step: &Step, trusts: &[Trust; 2]) {
+        let told = self.goes_on(*step, trusts);
+        self.holds(&told);
+    }
+}
+
+/// Every order of four steps: 21 to the power of 4, some 190,000 histories, for each reason why two keys
+/// are one person's.
 #[test]
 fn no_order_of_what_may_happen_scores_one_person_or_tells_anything_before_the_end() {
-    fn explore(history: &History, left: usize, trusts: &[Trust; 2], steps: &[Step]) -> usize {
-        if left == 0 {
-            return 1;
-        }
-        let next = |step: &Step| {
-            let mut history = history.clone();
-            let told = history.goes_on(*step, trusts);
-            history.holds(&told);
-            explore(&history, left - 1, trusts, steps)
-        };
-        steps.iter().map(next).sum()
-    }
-    let trusts = [trust(), trust_of(&[3, 4, 6])];
     let steps = steps();
-    let histories = explore(&History::new(), 4, &trusts, &steps);
-    assert_eq!(histories, steps.len().pow(4));
+    for one in OnePerson::ALL {
+        let histories = explore(&History::new(), 4, &one.trusts(), &steps);
+        assert_eq!(histories, steps.len().pow(4), "{one:?}");
+    }
 }
 
 /// Whatever the first reviewer says: what is given out is the same until a second has judged.
 #[test]
 fn nothing_that_is_given_out_tells_the_first_verdict_before_the_second() {
-    let trusts = [trust(), trust_of(&[3, 4, 6])];
+    let trusts = OnePerson::Named.trusts();
     let all = steps();
     for a in &all {
         for b in &all {
@@ -568,7 +552,7 @@ fn until_it_is_over_a_control_is_answered_as_a_candidate_is() {
             Step::Rotates | Step::Registers(_) => Some(Told::Nothing),
         }
     }
-    let trusts = [trust(), trust_of(&[3, 4, 6])];
+    let trusts = OnePerson::Named.trusts();
     let steps: Vec<_> =
         steps().into_iter().filter(|step| !matches!(step, Step::Registers(_))).collect();
     let mut compared = 0;

@@ -5,6 +5,7 @@ use time::Duration;
 
 use super::*;
 use crate::judgement::{Confidence, Opinion};
+use crate::review::explored::{Explored, OnePerson, explore, person};
 use crate::review::verdict::Verdict;
 use crate::watchlist::fixture;
 use crate::watchlist::keys::KeyId;
@@ -12,20 +13,12 @@ use crate::watchlist::keys::KeyId;
 const START: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 const CANDIDATE: CandidateId = CandidateId([7; 16]);
 
-/// Reviewers 3 and 4 are one person, 5 and 6 are others; 1 and 2 sign lists and review nothing.
 fn trust() -> Trust {
     trust_of(&[3, 4, 5, 6])
 }
 
 fn trust_of(reviewers: &[u8]) -> Trust {
-    let mut keys = vec![("signer", 1), ("signer", 2)];
-    keys.extend(reviewers.iter().map(|n| ("reviewer", *n)));
-    let text = fixture::trust_text(2, &keys);
-    let text = ["person 3", "person 4"].iter().fold(text, |text, label| {
-        let label = format!("label = \"{label}\"\n");
-        text.replace(&label, &format!("{label}person = \"p-34\"\n"))
-    });
-    Trust::parse(&text).expect("a trust file")
+    OnePerson::Named.trust_of(reviewers)
 }
 
 fn name(text: &str) -> Reference {
@@ -294,14 +287,6 @@ struct History {
     same: BTreeSet<&'static str>,
 }
 
-fn person(reviewer: u8) -> &'static str {
-    match reviewer {
-        3 | 4 => "p-34",
-        5 => "p-5",
-        _ => "p-6",
-    }
-}
-
 impl History {
     fn goes_on(&mut self, step: Step, trusts: &[Trust; 2]) -> Vec<Notice> {
         let trust = &trusts[usize::from(self.rotated)];
@@ -350,32 +335,31 @@ impl History {
     }
 }
 
-/// Every order of four steps: 19 to the power of 4, some 130,000 histories.
+impl Explored for History {
+    type Step = Step;
+
+    fn happens(&mut self, step: &Step, trusts: &[Trust; 2]) {
+        let notices = self.goes_on(*step, trusts);
+        self.holds(&notices);
+    }
+}
+
+/// Every order of four steps: 19 to the power of 4, some 130,000 histories, for each reason why two keys
+/// are one person's.
 #[test]
 fn no_order_of_what_may_happen_confirms_with_one_person_or_after_the_end() {
-    fn explore(history: &History, left: usize, trusts: &[Trust; 2], steps: &[Step]) -> usize {
-        if left == 0 {
-            return 1;
-        }
-        let next = |step: &Step| {
-            let mut history = history.clone();
-            let notices = history.goes_on(*step, trusts);
-            history.holds(&notices);
-            explore(&history, left - 1, trusts, steps)
-        };
-        steps.iter().map(next).sum()
-    }
-    let trusts = [trust(), trust_of(&[3, 4, 6])];
     let start = History { docket: docket(), rotated: false, over: None, same: BTreeSet::default() };
     let steps = steps();
-    let histories = explore(&start, 4, &trusts, &steps);
-    assert_eq!(histories, steps.len().pow(4));
+    for one in OnePerson::ALL {
+        let histories = explore(&start, 4, &one.trusts(), &steps);
+        assert_eq!(histories, steps.len().pow(4), "{one:?}");
+    }
 }
 
 /// Whatever the first reviewer says: what the others see is the same until it is decided.
 #[test]
 fn nothing_that_is_given_out_tells_the_first_verdict_before_the_second() {
-    let trusts = [trust(), trust_of(&[3, 4, 6])];
+    let trusts = OnePerson::Named.trusts();
     let all = steps();
     for a in &all {
         for b in &all {

@@ -201,7 +201,9 @@ pub fn show(bytes: &[u8], trust: Option<&Trust>) -> Result<ListSummary, AuthorEr
     let mut signatures: Vec<SignatureSummary> = Vec::new();
     let same_person = |key: KeyId, before: &[SignatureSummary]| {
         let counts = |s: &&SignatureSummary| s.state == SignatureState::Counts;
-        trust.is_some_and(|t| before.iter().filter(counts).any(|s| t.same_person(s.key, key)))
+        trust.is_some_and(|t| {
+            before.iter().filter(counts).any(|s| t.same_person(Role::Signer, s.key, key))
+        })
     };
     for (key, signature) in container.signatures() {
         let state = match trust.map(|t| t.key(*key, Role::Signer)) {
