@@ -62,6 +62,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::kernels::choice;
 use crate::locked;
+use crate::watchlist::text::shown;
 
 /// What a failed command says.
 type CliError = Box<dyn Error + Send + Sync>;
@@ -235,7 +236,7 @@ pub fn main() -> ExitCode {
         // A reader that has seen enough (`watchpost detect ... | head`) is no failure.
         Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("watchpost: {}", chain(&*error));
+            eprintln!("watchpost: {}", shown(&chain(&*error)));
             let wrong_config = error.downcast_ref::<crate::config::ConfigError>().is_some();
             if wrong_config { ExitCode::from(EX_CONFIG) } else { ExitCode::FAILURE }
         }

@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter};
 
+use crate::watchlist::text::shown;
+
 /// Prints one JSON line.
 pub fn json_line(value: &impl Serialize) -> io::Result<()> {
     let mut out = io::stdout().lock();
@@ -27,10 +29,10 @@ impl Formatter for ShortNumbers {
     }
 }
 
-/// Prints one line of text.
+/// Prints one line of text. What is hidden in it is shown: devices and files have a say in it.
 pub fn line(text: impl AsRef<str>) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_ref().as_bytes())?;
+    out.write_all(shown(text.as_ref()).as_bytes())?;
     out.write_all(b"\n")
 }
 

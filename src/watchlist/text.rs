@@ -1,5 +1,7 @@
 //! How bytes and times are written: for people, and in a draft's JSON for `#[serde(with = ...)]`.
 
+use std::borrow::Cow;
+
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -21,21 +23,40 @@ pub fn stamp(at: &OffsetDateTime) -> String {
 /// Whether a text reads as it is written: in one line, without characters that nobody sees or that
 /// turn what follows around. Somebody signs what they read.
 pub fn is_read_as_written(text: &str) -> bool {
-    let hidden = |c: char| {
-        c.is_control()
-            || matches!(
-                c,
-                // Marks, embeddings, overrides and isolates of direction.
-                '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}'
-                | '\u{2066}'..='\u{2069}'
-                // Ends of lines and paragraphs.
-                | '\u{2028}' | '\u{2029}'
-                // Without width; joiners are letters' business in many scripts and stay.
-                | '\u{00AD}' | '\u{180E}' | '\u{200B}' | '\u{2060}'..='\u{2064}' | '\u{FEFF}'
-                | '\u{206A}'..='\u{206F}' | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E007F}'
-            )
-    };
-    !text.chars().any(hidden)
+    !text.chars().any(is_hidden)
+}
+
+/// A text that somebody else wrote, for people to read: each character of it that
+/// [`is_read_as_written`] refuses is shown by its number, as in `[U+202E]`. Lines and tabs stay.
+pub fn shown(text: &str) -> Cow<'_, str> {
+    let is_wrong = |c: char| is_hidden(c) && c != '\n' && c != '\t';
+    if !text.chars().any(is_wrong) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match is_wrong(c) {
+            true => shown.push_str(&format!("[U+{:04X}]", u32::from(c))),
+            false => shown.push(c),
+        }
+    }
+    Cow::Owned(shown)
+}
+
+/// Whether nobody sees a character, or it turns what follows around.
+fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            // Marks, embeddings, overrides and isolates of direction.
+            '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}'
+            | '\u{2066}'..='\u{2069}'
+            // Ends of lines and paragraphs.
+            | '\u{2028}' | '\u{2029}'
+            // Without width; joiners are letters' business in many scripts and stay.
+            | '\u{00AD}' | '\u{180E}' | '\u{200B}' | '\u{2060}'..='\u{2064}' | '\u{FEFF}'
+            | '\u{206A}'..='\u{206F}' | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E007F}'
+        )
 }
 
 /// Templates in the draft's JSON.
@@ -104,7 +125,7 @@ pub mod as_hex {
 
 #[cfg(test)]
 mod tests {
-    use super::is_read_as_written;
+    use super::{is_read_as_written, shown};
 
     #[test]
     fn what_turns_a_text_around_or_cannot_be_seen_is_found_and_other_scripts_are_left_alone() {
@@ -118,11 +139,13 @@ mod tests {
             "x\u{E0041}",
         ] {
             assert!(!is_read_as_written(hidden), "{hidden:?}");
+            assert!(is_read_as_written(&shown(hidden).replace(['\n', '\t'], "")), "{hidden:?}");
         }
         for plain in
             ["Beschluß 1/26 §\u{a0}5", "قرار المحكمة", "می\u{200C}خواهم", "क्\u{200D}ष", "令 1"]
         {
             assert!(is_read_as_written(plain), "{plain:?}");
+            assert_eq!(shown(plain), plain);
         }
     }
 }

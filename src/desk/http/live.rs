@@ -15,10 +15,11 @@ use futures_util::stream::{self, Stream};
 use serde_json::json;
 use tokio::sync::broadcast::{self, error::RecvError};
 
-use super::{DeskState, Refusal, Shared, cookie};
+use super::{DeskState, Refusal, Shared};
 use crate::desk::access::DeskUser;
 use crate::desk::pages::views::DeskRole;
 use crate::desk::store::{DeskNotice, stage_word};
+use crate::watchlist::text::shown;
 
 /// How often it is looked whether the session still holds, and a sign of life is sent.
 const ALIVE: Duration = Duration::from_secs(15);
@@ -36,7 +37,7 @@ pub async fn events(
     headers: HeaderMap,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Refusal> {
     let user = desk.user(&headers)?;
-    let token = cookie(&headers).unwrap_or_default().to_owned();
+    let token = desk.cookie(&headers).unwrap_or_default().to_owned();
     let notices = desk.notices.subscribe();
     let listening = Listening { desk, user, token, notices };
     let stream = stream::unfold(listening, |mut listening| async move {
@@ -87,7 +88,7 @@ fn told(notice: &DeskNotice, user: &DeskUser) -> Option<Event> {
             Some(event("outcome", data))
         }
         DeskNotice::Refused { candidate, reviewer, why } if own(reviewer) => {
-            let data = json!({ "candidate": candidate.to_string(), "why": why });
+            let data = json!({ "candidate": candidate.to_string(), "why": shown(why) });
             Some(event("refused", data))
         }
         DeskNotice::Counted { candidate, reviewer } if own(reviewer) => {

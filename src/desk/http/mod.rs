@@ -55,11 +55,15 @@ use crate::watchlist::text::hex;
 const MAX_BODY: usize = verdict::MAX_BYTES + 4096;
 /// For one request, to the first byte of its answer.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Name of the cookie.
+/// Name of the cookie, and over TLS.
 const COOKIE: &str = "watchpost";
+const HOST_COOKIE: &str = "__Host-watchpost";
 
 /// Header of requests that a page makes by itself.
 const REFRESH: &str = "x-refresh";
+
+/// For a year.
+const STRICT: &str = "max-age=31536000";
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' \
                       blob:; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; \
@@ -96,6 +100,16 @@ impl DeskState {
         self.config.http.origin()
     }
 
+    /// Name of the session's cookie.
+    fn cookie_name(&self) -> &'static str {
+        cookie_name(self.config.http.is_secure())
+    }
+
+    /// The session's cookie of a request.
+    fn cookie<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
+        cookie(headers, self.cookie_name())
+    }
+
     fn monotonic(&self) -> Duration {
         self.began.elapsed()
     }
@@ -119,7 +133,7 @@ impl DeskState {
 
     /// Who asks.
     fn user(&self, headers: &HeaderMap) -> Result<DeskUser, Refusal> {
-        let token = cookie(headers).ok_or_else(Refusal::signed_out)?;
+        let token = self.cookie(headers).ok_or_else(Refusal::signed_out)?;
         let (now, at) = (OffsetDateTime::now_utc(), self.monotonic());
         let directory = self.directory();
         let role = |key: &_| directory.role(key, now);
@@ -172,14 +186,21 @@ fn signed_in(user: &DeskUser) -> SignedIn {
     SignedIn { csrf: user.csrf.clone(), who: user.key.id().to_string(), role: user.role }
 }
 
-fn cookie(headers: &HeaderMap) -> Option<&str> {
+/// Over TLS browsers take a cookie of the name with the prefix from this very host alone, over TLS:
+/// neither a neighbour's page nor somebody on the way can give a visitor another session.
+fn cookie_name(is_secure: bool) -> &'static str {
+    if is_secure { HOST_COOKIE } else { COOKIE }
+}
+
+fn cookie<'a>(headers: &'a HeaderMap, wanted: &str) -> Option<&'a str> {
     let cookies = headers.get_all(header::COOKIE).iter().filter_map(|v| v.to_str().ok());
     let mut pairs = cookies.flat_map(|v| v.split(';')).filter_map(|c| c.trim().split_once('='));
-    pairs.find(|(name, _)| *name == COOKIE).map(|(_, value)| value)
+    pairs.find(|(name, _)| *name == wanted).map(|(_, value)| value)
 }
 
 /// All routes.
 pub fn router(state: Arc<DeskState>) -> Router {
+    let speaks_tls = state.config.http.certificate.is_some();
     let timed = Router::new()
         .route("/", get(read::home))
         .route("/enrol/{token}", get(sign_in::enrolment))
@@ -206,6 +227,7 @@ pub fn router(state: Arc<DeskState>) -> Router {
         .merge(timed)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn(with_headers))
+        .layer(middleware::from_fn_with_state(speaks_tls, with_strict_transport))
         .with_state(state)
 }
 
@@ -238,6 +260,21 @@ async fn in_time(request: Request, next: Next) -> Response {
         Ok(response) => response,
         Err(_) => Refusal::too_slow().into_response(),
     }
+}
+
+/// Where the desk itself speaks TLS, browsers come back over TLS alone. A proxy that does says so by
+/// itself.
+async fn with_strict_transport(
+    State(speaks_tls): State<bool>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let mut response = next.run(request).await;
+    if speaks_tls {
+        let headers = response.headers_mut();
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(STRICT));
+    }
+    response
 }
 
 async fn with_headers(request: Request, next: Next) -> Response {

@@ -26,6 +26,7 @@ use crate::desk::pages::views::{
     PhotographView, QueueItem, QueueView, Revealed, SignInView,
 };
 use crate::desk::store::{CaseRow, DeviceSaid, Looked, QueueRow};
+use crate::watchlist::text::shown;
 
 /// Most lines of the queue.
 const QUEUE: u32 = 100;
@@ -36,8 +37,11 @@ const EVERYBODY: [DeskRole; 3] = [DeskRole::Reviewer, DeskRole::Supervisor, Desk
 
 pub(super) type Page = Result<Response, Refusal>;
 
+/// A page, in which nothing is hidden that devices and other people have written: the page itself
+/// has no such character.
 pub(super) fn page(markup: maud::Markup) -> Response {
-    Html(markup.into_string()).into_response()
+    let text = markup.into_string();
+    Html(shown(&text).into_owned()).into_response()
 }
 
 /// The candidate's id in a path.

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::json;
 use time::OffsetDateTime;
 
-use super::{COOKIE, Peer, Refusal, Shared, cookie};
+use super::{Peer, Refusal, Shared};
 use crate::desk::access::{CHALLENGE_S, LONGEST, SignInAttempt, enrol_text};
 use crate::desk::pages::{self, views::EnrolView};
 use crate::desk::store::{EnrolError, Looked};
@@ -141,7 +141,8 @@ pub async fn session(
     desk.store.record(public.id().to_bytes(), Looked::SignIn, None, now).await?;
     let secure = if desk.config.http.is_secure() { " Secure;" } else { "" };
     let cookie = format!(
-        "{COOKIE}={}; HttpOnly;{secure} SameSite=Strict; Path=/; Max-Age={}",
+        "{}={}; HttpOnly;{secure} SameSite=Strict; Path=/; Max-Age={}",
+        desk.cookie_name(),
         session.token,
         LONGEST.as_secs()
     );
@@ -153,9 +154,12 @@ pub async fn session(
 pub async fn sign_out(State(desk): Shared, headers: HeaderMap) -> Result<Response, Refusal> {
     use crate::desk::pages::views::DeskRole;
     desk.changer(&headers, &[DeskRole::Reviewer, DeskRole::Supervisor, DeskRole::Operator])?;
-    if let Some(token) = cookie(&headers) {
+    if let Some(token) = desk.cookie(&headers) {
         desk.access().sign_out(token);
     }
-    let cookie = format!("{COOKIE}=; HttpOnly; SameSite=Strict; Path=/; Max-Age=0");
+    // A browser takes nothing of that name that is not `Secure`, and would keep the cookie.
+    let secure = if desk.config.http.is_secure() { " Secure;" } else { "" };
+    let name = desk.cookie_name();
+    let cookie = format!("{name}=; HttpOnly;{secure} SameSite=Strict; Path=/; Max-Age=0");
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response())
 }

@@ -55,7 +55,36 @@ fn what_each_said_is_of_the_state_in_which_it_ended_among_those_of_one_moment() 
 #[test]
 fn the_cookie_of_the_session_is_found_among_others() {
     let mut headers = HeaderMap::new();
-    assert_eq!(cookie(&headers), None);
+    assert_eq!(cookie(&headers, cookie_name(false)), None);
     headers.append(header::COOKIE, HeaderValue::from_static("a=b; watchpost=token; c=d"));
-    assert_eq!(cookie(&headers), Some("token"));
+    assert_eq!(cookie(&headers, cookie_name(false)), Some("token"));
+    assert_eq!(cookie(&headers, cookie_name(true)), None, "over TLS a plain one is nobody's");
+    let ours = "watchpost=planted; __Host-watchpost=token";
+    headers.insert(header::COOKIE, HeaderValue::from_static(ours));
+    assert_eq!(cookie(&headers, cookie_name(true)), Some("token"));
+}
+
+#[tokio::test]
+async fn nothing_that_a_device_has_written_is_hidden_on_a_page() {
+    let place = "north\u{202E}etag \u{2066}<b>\u{200F}\u{061C}";
+    let page = read::page(maud::html! { p title=(place) { (place) } "\n" });
+    let body = axum::body::to_bytes(page.into_body(), 1 << 20).await.expect("a page");
+    let text = String::from_utf8(body.to_vec()).expect("text");
+    let once = "north[U+202E]etag [U+2066]&lt;b&gt;[U+200F][U+061C]";
+    assert_eq!(text, format!("<p title=\"{once}\">{once}</p>\n"));
+}
+
+#[tokio::test]
+async fn browsers_are_told_to_come_back_over_tls_where_the_desk_speaks_it_and_nowhere_else() {
+    use hyper::service::Service as _;
+    use hyper_util::service::TowerToHyperService;
+    for speaks_tls in [true, false] {
+        let router = Router::new()
+            .route("/", get(async || "page"))
+            .layer(middleware::from_fn_with_state(speaks_tls, with_strict_transport));
+        let request = Request::builder().uri("/").body(axum::body::Body::empty()).expect("one");
+        let response = TowerToHyperService::new(router).call(request).await.expect("an answer");
+        let told = response.headers().get(header::STRICT_TRANSPORT_SECURITY);
+        assert_eq!(told.is_some_and(|v| v == STRICT), speaks_tls);
+    }
 }
