@@ -368,13 +368,17 @@ fn two_people_judge_at_the_desk_and_neither_sees_what_the_other_said_before_the_
     for file in [store.clone(), format!("{store}-wal"), format!("{store}-shm")] {
         let _ = std::fs::remove_file(file);
     }
-    std::fs::rename(&copy, &store).expect("restores");
+    ok(&["desk", "restore", &to, "--config", &desk.config()]);
     desk.start();
     let of_emil = desk.sign_in(&emil);
     let restored = of_emil.get(&format!("/outcome/{candidate}"));
     assert!(restored.status == 200 && restored.text().contains("Confirmed"), "{restored:?}");
     let verdicts = "SELECT count(*) FROM verdict WHERE answer = 'counted'";
     assert_eq!(count(&desk.store(), verdicts), 2);
+    for command in ["export", "backup", "restore"] {
+        let recorded = format!("SELECT count(*) FROM access WHERE what = '{command}'");
+        assert!(count(&desk.store(), &recorded) >= 1, "{command} is recorded");
+    }
 }
 
 /// Each command that the folder of an exported case names succeeds, and fails once what it is about

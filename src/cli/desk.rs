@@ -17,7 +17,7 @@ use crate::delivery::event::EventId;
 use crate::desk::case_export::{self, ExportedCase};
 use crate::desk::config::DEFAULT_DESK;
 use crate::desk::intake::SaidKind;
-use crate::desk::store::DeskStore;
+use crate::desk::store::{DeskStore, Looked};
 use crate::desk::{DeskConfig, service};
 use crate::files;
 
@@ -46,8 +46,11 @@ enum DeskCommand {
     Invite(Invite),
     /// Take the photographs of a case sheet, if two have signed the list that names them.
     Import(import::Args),
-    /// Copy the database into a new file, while the desk runs.
+    /// Copy the database into a new file, while the desk runs. Invitations are not in it.
     Backup(Backup),
+    /// Put a copy of the database in its place, while the desk does not run. Invitations that are
+    /// in it count no more.
+    Restore(Restore),
     /// Write one candidate, its review and what proves them into a new folder, which
     /// `watchpost audit verify` verifies offline.
     Export(ExportCase),
@@ -80,6 +83,14 @@ struct Backup {
 }
 
 #[derive(clap::Args)]
+struct Restore {
+    /// A copy that `backup` has made.
+    copy: PathBuf,
+    #[command(flatten)]
+    config: DeskFile,
+}
+
+#[derive(clap::Args)]
 struct ExportCase {
     /// Id of the candidate.
     candidate: uuid::Uuid,
@@ -95,6 +106,7 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
         Some(DeskCommand::Invite(args)) => invite(&args),
         Some(DeskCommand::Import(args)) => import::run(&args),
         Some(DeskCommand::Backup(args)) => backup(&args),
+        Some(DeskCommand::Restore(args)) => restore(&args),
         Some(DeskCommand::Export(args)) => export(&args),
     }
 }
@@ -138,6 +150,7 @@ fn invite(args: &Invite) -> Result<ExitCode, CliError> {
     let until = OffsetDateTime::now_utc() + time::Duration::hours(args.hours.into());
     runtime()?.block_on(async {
         let store = DeskStore::open(&config.store.path).await?;
+        store.record_command(Looked::Invite, None, &account(), OffsetDateTime::now_utc()).await?;
         store.invite(&token, &args.label, until).await
     })?;
     let link = format!("{}/enrol/{token}", config.http.origin());
@@ -155,20 +168,50 @@ fn backup(args: &Backup) -> Result<ExitCode, CliError> {
         return Err(format!("{} is there; name a new file", args.file.display()).into());
     }
     runtime()?.block_on(async {
-        DeskStore::open_existing(&config.store.path).await?.back_up(&args.file).await
+        let store = DeskStore::open_existing(&config.store.path).await?;
+        store.record_command(Looked::Backup, None, &account(), OffsetDateTime::now_utc()).await?;
+        store.back_up(&args.file).await
     })?;
     output::line(args.file.display().to_string())?;
     Ok(ExitCode::SUCCESS)
 }
 
+fn restore(args: &Restore) -> Result<ExitCode, CliError> {
+    let config = DeskConfig::load(&args.config.path)?;
+    let place = &config.store.path;
+    let forgotten = runtime()?.block_on(async {
+        let forgotten = DeskStore::restore(&args.copy, place).await?;
+        let store = DeskStore::open_existing(place).await?;
+        store.record_command(Looked::Restore, None, &account(), OffsetDateTime::now_utc()).await?;
+        Ok::<_, CliError>(forgotten)
+    })?;
+    output::line(place.display().to_string())?;
+    if forgotten > 0 {
+        output::line(format!("invitations that count no more: {forgotten}"))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The account that gives a command, by the number that the system has for it.
+fn account() -> String {
+    use std::os::unix::fs::MetadataExt as _;
+    let owner = std::fs::metadata("/proc/self").map(|process| process.uid());
+    owner.map_or_else(|_| "uid unknown".to_owned(), |uid| format!("uid {uid}"))
+}
+
 fn export(args: &ExportCase) -> Result<ExitCode, CliError> {
     let config = DeskConfig::load(&args.config.path)?;
     let id = EventId::from_u128(args.candidate.as_u128());
+    let folder = &args.folder;
     let written = runtime()?.block_on(async {
         let store = DeskStore::open_existing(&config.store.path).await?;
         let Some(case) = store.case(id).await? else {
             return Err(CliError::from(format!("the desk knows no candidate {}", args.candidate)));
         };
+        std::fs::create_dir(folder)
+            .map_err(|e| format!("cannot make the folder {}: {e}", folder.display()))?;
+        let now = OffsetDateTime::now_utc();
+        store.record_command(Looked::Export, Some(id), &account(), now).await?;
         let events = store.events_of(id).await?;
         let entries = store.audit_entries(&case.device).await?;
         let checkpoint = store.said_of(&case.device, SaidKind::Checkpoint).await?;
@@ -182,9 +225,6 @@ fn export(args: &ExportCase) -> Result<ExitCode, CliError> {
             identity,
         }))
     })?;
-    let folder = &args.folder;
-    std::fs::create_dir(folder)
-        .map_err(|e| format!("cannot make the folder {}: {e}", folder.display()))?;
     for file in &written {
         // A candidate's picture is among them.
         files::create(&folder.join(&file.name), &[&file.bytes], 0o600)?;

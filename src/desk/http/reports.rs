@@ -16,8 +16,9 @@ use crate::desk::device_log::DeskLog;
 use crate::desk::intake::SaidKind;
 use crate::desk::pages;
 use crate::desk::pages::views::{DeskRole, DeviceReportView, NotifiedRow, ReportsView};
-use crate::desk::store::{KeptNotifications, Looked, NotificationCounts};
+use crate::desk::store::{COMMAND_LINE, KeptNotifications, Looked, NotificationCounts};
 use crate::watchlist::keys::PublicKey;
+use crate::watchlist::text::hex;
 
 /// Most people in the report of accesses.
 const PEOPLE: u32 = 100;
@@ -45,14 +46,17 @@ pub async fn reports(State(desk): Shared, headers: HeaderMap) -> Page {
     let user = desk.user_as(&headers, &[DeskRole::Supervisor])?;
     let now = OffsetDateTime::now_utc();
     desk.store.record(user.key.id().to_bytes(), Looked::Report, None, now).await?;
-    let hex = |id: [u8; 8]| id.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    let who = |id: [u8; 8]| match id {
+        COMMAND_LINE => "commands on the desk's machine".to_owned(),
+        key => hex(&key),
+    };
     let accesses = desk.store.accesses(PEOPLE).await?.into_iter();
     let view = ReportsView {
         me: signed_in(&user),
         now,
         states: desk.store.stages().await?,
         set_aside: desk.store.set_aside().await?,
-        accesses: accesses.map(|a| (hex(a.who), a.pictures, a.last)).collect(),
+        accesses: accesses.map(|a| (who(a.who), a.pictures, a.last)).collect(),
         logged: desk.store.logged_devices(DEVICES).await?,
         notified: desk.store.notifications().await?.into_iter().map(notified).collect(),
     };

@@ -8,6 +8,8 @@
 //! * What is erased is overwritten in the database, and its write-ahead log is cut
 //!   ([`DeskStore::scrub`]).
 //! * A database of a newer program is refused, not changed.
+//! * No invitation is in a copy, and none is left where a copy is put back: one that was used since
+//!   would be there again. Sessions are in no database.
 //!
 //! Not promised: that a disk or a file system keeps no copy of blocks that were overwritten.
 //!
@@ -57,7 +59,7 @@ pub use self::logs::NewestEntries;
 pub use self::notifications::{
     KeptNotifications, NotificationCounts, NotificationEnd, OpenNotification,
 };
-pub use self::people::{AccessSum, EnrolError, KnownPerson, Looked};
+pub use self::people::{AccessSum, COMMAND_LINE, EnrolError, KnownPerson, Looked};
 pub use self::queue::QueueRow;
 pub use self::verdicts::{DueReceipt, DueVerdict, OwnVerdict, VerdictTaken};
 
@@ -90,6 +92,12 @@ pub enum DeskStoreError {
     /// There is none, and none is to be made.
     #[error("there is no database at {0}; write its place as store.path into the configuration")]
     Missing(PathBuf),
+    /// Where a copy is to be put back there is a database, or what is left of one.
+    #[error(
+        "{0} is there; stop the desk, and move its database and the files -wal and -shm beside it \
+         away"
+    )]
+    InPlace(PathBuf),
     /// The copy cannot be made.
     #[error("cannot copy the database to {path}: {error}")]
     Copy {
@@ -191,8 +199,8 @@ impl DeskStore {
         }
     }
 
-    /// Copies the whole database into a new file, readable by its owner alone, while it is in use.
-    /// What could not be copied whole is removed again.
+    /// Copies the whole database but for invitations into a new file, readable by its owner alone,
+    /// while it is in use. What could not be copied whole is removed again.
     ///
     /// # Errors
     /// Where it cannot be written, or is there.
@@ -206,12 +214,64 @@ impl DeskStore {
         files::create(to, &[], 0o600).map_err(failed)?;
         let mut writer = self.writer.lock().await;
         let copied = sqlx::query("VACUUM INTO ?").bind(name).execute(&mut *writer).await;
+        drop(writer);
+        let copied = match copied {
+            Ok(_) => forget_invitations(to).await,
+            Err(error) => Err(error),
+        };
         if let Err(error) = copied {
             files::destroy(to).unwrap_or_else(|e| log::error!("{e}."));
             return Err(error.into());
         }
         std::fs::File::open(to).and_then(|copy| copy.sync_all()).map_err(failed)
     }
+
+    /// Puts the copy `from` at the place `to` of a database, where none is; how many invitations
+    /// were in it, which are not there any more. What could not be put back whole is removed again.
+    ///
+    /// # Errors
+    /// Where a database or its write-ahead log is there, or the copy cannot be used.
+    pub async fn restore(from: &Path, to: &Path) -> Result<u64, DeskStoreError> {
+        let failed = |error| DeskStoreError::Copy { path: to.to_path_buf(), error };
+        for suffix in ["", "-wal", "-shm"] {
+            let mut name = to.as_os_str().to_owned();
+            name.push(suffix);
+            if Path::new(&name).exists() {
+                return Err(DeskStoreError::InPlace(name.into()));
+            }
+        }
+        let mut copy = std::fs::File::open(from)
+            .map_err(|error| DeskStoreError::Copy { path: from.to_path_buf(), error })?;
+        files::create(to, &[], 0o600).map_err(failed)?;
+        let restored = async {
+            let mut place = std::fs::File::options().write(true).open(to).map_err(failed)?;
+            std::io::copy(&mut copy, &mut place).map_err(failed)?;
+            place.sync_all().map_err(failed)?;
+            let forgotten = forget_invitations(to).await?;
+            // What cannot be opened is no database of this program.
+            Self::open_existing(to).await.map(|_| forgotten)
+        };
+        let restored = restored.await;
+        if restored.is_err() {
+            files::destroy(to).unwrap_or_else(|e| log::error!("{e}."));
+        }
+        restored
+    }
+}
+
+/// Takes all invitations out of a copy that nobody uses; how many there were.
+async fn forget_invitations(copy: &Path) -> Result<u64, sqlx::Error> {
+    let options = SqliteConnectOptions::new()
+        .filename(copy)
+        .create_if_missing(false)
+        .journal_mode(SqliteJournalMode::Delete)
+        .synchronous(SqliteSynchronous::Full)
+        .pragma("secure_delete", "ON")
+        .disable_statement_logging();
+    let mut copy = options.connect().await?;
+    let forgotten = sqlx::query("DELETE FROM invitation").execute(&mut copy).await?;
+    copy.close().await?;
+    Ok(forgotten.rows_affected())
 }
 
 /// Begins a transaction that may write. It has the right to from its beginning: one that reads

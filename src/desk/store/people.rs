@@ -70,7 +70,18 @@ pub enum Looked {
     People,
     /// Enrolled a key.
     Enrol,
+    /// Wrote a candidate with all that came of it into a folder.
+    Export,
+    /// Copied the database.
+    Backup,
+    /// Put a copy of the database in its place.
+    Restore,
+    /// Made a link by which somebody enrols.
+    Invite,
 }
+
+/// Who uses commands on the desk's own machine, where keys have an id: no key's.
+pub const COMMAND_LINE: [u8; 8] = [0; 8];
 
 impl Looked {
     fn as_str(self) -> &'static str {
@@ -84,6 +95,10 @@ impl Looked {
             Self::Report => "report",
             Self::People => "people",
             Self::Enrol => "enrol",
+            Self::Export => "export",
+            Self::Backup => "backup",
+            Self::Restore => "restore",
+            Self::Invite => "invite",
         }
     }
 }
@@ -91,7 +106,7 @@ impl Looked {
 /// Who looked at how many pictures, and when last.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessSum {
-    /// Id of their key.
+    /// Id of their key, or [`COMMAND_LINE`].
     pub who: [u8; 8],
     /// Pictures.
     pub pictures: u64,
@@ -240,6 +255,29 @@ impl DeskStore {
         Ok(note(&mut writer, who, what, candidate, now).await?)
     }
 
+    /// Records that a command of the desk's own machine did or saw something; `by` is the account
+    /// that gave it. Called before it is done.
+    ///
+    /// # Errors
+    /// Where it is not recorded: it must not be done.
+    pub async fn record_command(
+        &self,
+        what: Looked,
+        candidate: Option<EventId>,
+        by: &str,
+        now: OffsetDateTime,
+    ) -> Result<(), DeskStoreError> {
+        sqlx::query("INSERT INTO access (at, who, what, candidate, detail) VALUES (?, ?, ?, ?, ?)")
+            .bind(millis(now))
+            .bind(&COMMAND_LINE[..])
+            .bind(what.as_str())
+            .bind(candidate.map(id_bytes))
+            .bind(by)
+            .execute(&mut *self.writer.lock().await)
+            .await?;
+        Ok(())
+    }
+
     /// Remembers who looks at what the log of one device says: of which, and of which time, stands
     /// in `of`.
     ///
@@ -260,13 +298,13 @@ impl DeskStore {
         Ok(())
     }
 
-    /// Who looked at how many pictures, most first.
+    /// Who looked at how many pictures, or took how many candidates out with them, most first.
     ///
     /// # Errors
     /// Where the store cannot be read.
     pub async fn accesses(&self, most: u32) -> Result<Vec<AccessSum>, DeskStoreError> {
         let rows = sqlx::query(
-            "SELECT who, count(*), max(at) FROM access WHERE what IN ('crop', 'photograph')
+            "SELECT who, count(*), max(at) FROM access WHERE what IN ('crop', 'photograph', 'export')
              GROUP BY who ORDER BY 2 DESC LIMIT ?",
         )
         .bind(most)

@@ -11,6 +11,7 @@ use crate::desk::intake::{ArrivedMessage, Intake};
 use crate::desk::pages::views::OwnStanding::{Counted, Open, Sent};
 use crate::watchlist::fixture;
 use crate::watchlist::order::{Action, OrderId, sign};
+use crate::watchlist::seal::DeviceKey;
 use crate::watchlist::text::hex;
 use crate::watchlist::trust::Trust;
 
@@ -428,6 +429,68 @@ fn a_copy_made_while_it_runs_is_a_database_of_its_own_and_a_newer_one_is_refused
     drop(store);
     let newer = bench.runtime.block_on(DeskStore::open(&bench.path()));
     assert!(matches!(newer, Err(DeskStoreError::Newer { found: 99 })), "{newer:?}");
+}
+
+#[test]
+fn an_invitation_that_was_used_since_a_copy_was_made_is_not_there_again() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let restore =
+        |from: &PathBuf, to: &PathBuf| bench.runtime.block_on(DeskStore::restore(from, to));
+    let until = now() + Duration::DAY;
+    let open = |store: &DeskStore| bench.runtime.block_on(store.invitations(now())).unwrap();
+    for token in ["used", "open"] {
+        bench.runtime.block_on(store.invite(token, "reviewer 1", until)).unwrap();
+    }
+    // As a copy was that an earlier program made, or that somebody made by hand.
+    let [copy, whole] = ["copy.sqlite", "whole.sqlite"].map(|name| bench.folder.path().join(name));
+    bench.runtime.block_on(store.back_up(&copy)).unwrap();
+    bench.runtime.block_on(async {
+        let mut writer = store.writer.lock().await;
+        let name = whole.to_str().unwrap();
+        sqlx::query("VACUUM INTO ?").bind(name).execute(&mut *writer).await.unwrap();
+    });
+    let reading = DeviceKey::generate().unwrap();
+    let key = fixture::key(3).public();
+    bench.runtime.block_on(store.enrol("used", &key, reading.recipient(), now())).unwrap();
+    assert_eq!(open(&store), 1, "one is open here");
+    let there = restore(&copy, &bench.path());
+    assert!(matches!(there, Err(DeskStoreError::InPlace(_))), "nothing is overwritten: {there:?}");
+    drop(store);
+    for (from, forgotten) in [(&copy, 0), (&whole, 2)] {
+        let place = bench.folder.path().join(format!("restored-{forgotten}.sqlite"));
+        assert_eq!(restore(from, &place).unwrap(), forgotten);
+        let restored = bench.runtime.block_on(DeskStore::open(&place)).unwrap();
+        assert_eq!(open(&restored), 0);
+        let again = restored.enrol("used", &key, reading.recipient(), now());
+        let again = bench.runtime.block_on(again);
+        assert!(matches!(again, Err(EnrolError::NoInvitation)), "{again:?}");
+    }
+    std::fs::write(&copy, "no database").unwrap();
+    let place = bench.folder.path().join("none.sqlite");
+    assert!(restore(&copy, &place).is_err());
+    assert!(!place.exists(), "nothing half is left");
+}
+
+#[test]
+fn what_is_taken_out_at_the_command_line_is_in_the_record_of_who_looked() {
+    let bench = Bench::new();
+    let store = bench.open();
+    let id = EventId::from_u128(1);
+    let by = |what, of| store.record_command(what, of, "uid 1000", now());
+    bench.runtime.block_on(by(Looked::Export, Some(id))).unwrap();
+    bench.runtime.block_on(by(Looked::Backup, None)).unwrap();
+    let sums = bench.runtime.block_on(store.accesses(10)).unwrap();
+    let wanted = AccessSum { who: COMMAND_LINE, pictures: 1, last: now() };
+    assert_eq!(sums, [wanted]);
+    let row = bench.runtime.block_on(async {
+        let rows = "SELECT what, candidate, detail FROM access ORDER BY rowid";
+        sqlx::query(rows).fetch_all(&store.readers).await.unwrap()
+    });
+    let texts = |at: usize| row.iter().map(|r| r.get::<String, _>(at)).collect::<Vec<_>>();
+    assert_eq!(texts(0), ["export", "backup"]);
+    assert_eq!(texts(2), ["uid 1000"; 2]);
+    assert_eq!(row[0].get::<Vec<u8>, _>(1), id.as_u128().to_be_bytes());
 }
 
 #[test]
