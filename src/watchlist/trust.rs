@@ -467,8 +467,8 @@ pub fn resetting_clock(text: &str) -> String {
 impl Role {
     /// Whether all keys with this role of which nobody has said whose they are count as one
     /// person's. Signers and witnesses hold keys of offices, which lists in force rest on; a
-    /// reviewer's browser makes a key in a moment, and nothing but `person` tells two reviewers from
-    /// one who has enrolled twice.
+    /// reviewer's browser makes a key in a moment, and nothing but `person` tells two reviewers
+    /// from one who has enrolled twice.
     fn is_one_person_where_unnamed(self) -> bool {
         match self {
             Self::Reviewer => true,

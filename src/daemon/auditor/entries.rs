@@ -1,7 +1,8 @@
 //! What leaves the log: entries of its records, alone or together with the candidate that they are
 //! of.
 //!
-//! * A candidate can be judged in each form in which it may go out: whole, and without its pictures.
+//! * A candidate can be judged in each form in which it may go out: whole, and without its
+//!   pictures.
 //! * A candidate goes to the outbox by one write and one sync with the entry of its record, and
 //!   after it: whoever has the candidate can have had the entry.
 //! * What delivery does not take is counted there, and its records are in the log all the same.

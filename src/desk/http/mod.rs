@@ -262,8 +262,8 @@ async fn in_time(request: Request, next: Next) -> Response {
     }
 }
 
-/// Where the desk itself speaks TLS, browsers come back over TLS alone. A proxy that does says so by
-/// itself.
+/// Where the desk itself speaks TLS, browsers come back over TLS alone. A proxy that does says so
+/// by itself.
 async fn with_strict_transport(
     State(speaks_tls): State<bool>,
     request: Request,

@@ -485,8 +485,8 @@ impl Explored for History {
     }
 }
 
-/// Every order of four steps: 21 to the power of 4, some 190,000 histories, for each reason why two keys
-/// are one person's.
+/// Every order of four steps: 21 to the power of 4, some 190,000 histories, for each reason why two
+/// keys are one person's.
 #[test]
 fn no_order_of_what_may_happen_scores_one_person_or_tells_anything_before_the_end() {
     let steps = steps();

@@ -344,8 +344,8 @@ impl Explored for History {
     }
 }
 
-/// Every order of four steps: 19 to the power of 4, some 130,000 histories, for each reason why two keys
-/// are one person's.
+/// Every order of four steps: 19 to the power of 4, some 130,000 histories, for each reason why two
+/// keys are one person's.
 #[test]
 fn no_order_of_what_may_happen_confirms_with_one_person_or_after_the_end() {
     let start = History { docket: docket(), rotated: false, over: None, same: BTreeSet::default() };
