@@ -34,6 +34,7 @@ use watchpost::judgement::{Confidence, Opinion, Outcome};
 use watchpost::review::docket::{Docket, Judged, NewCase, NotCounted, Notice};
 use watchpost::review::verdict::{self, CandidateId, Verdict};
 use watchpost::watchlist::keys::SecretKey;
+use watchpost::watchlist::rotation;
 use watchpost::watchlist::seal::{DeviceKey, Recipient};
 use watchpost::watchlist::trust::{Role, Trust, naming, render};
 
@@ -563,6 +564,32 @@ fn hostile_messages_and_visitors_are_told_no_and_nothing_is_lost() {
     wait_for("he is signed out", || (emil.get("/queue").status == 401).then_some(()));
     assert_eq!(desk.try_to_sign_in(&person(4)).status, 403);
     assert_eq!(dora.get("/queue").status, 200, "others stay");
+}
+
+#[test]
+fn whoever_is_rotated_out_at_the_devices_is_out_at_the_desk_over_a_restart() {
+    let Some(mut bureau) = Bureau::open() else { return };
+    let next = bureau.folder.path().join("next.toml");
+    pin(&next, 2, &[&person(3)], &bureau.desk.key());
+    let text = std::fs::read_to_string(&next).expect("a trust file");
+    let one = rotation::sign(&text, &person(1)).expect("signs");
+    let both = rotation::cosign(&one, &person(2)).expect("signs");
+    let offer = |bytes: &[u8]| {
+        bureau.publisher.publish("site/v1/cam-7/watchlist/offer", false, bytes.to_vec())
+    };
+    let [dora, emil] = [person(3), person(4)].map(|key| bureau.desk.sign_in(&key));
+    // By one alone, and a list, which is none of its business.
+    offer(&one);
+    offer(b"age-encryption.org/v1 of somebody");
+    offer(&both);
+    wait_for("he is signed out", || (emil.get("/queue").status == 401).then_some(()));
+    assert_eq!(dora.get("/queue").status, 200, "others stay");
+    assert!(!std::fs::read_to_string(bureau.trust()).expect("reads").contains("serial = 2"));
+    drop((dora, emil));
+    bureau.desk.kill();
+    bureau.desk.start();
+    assert_eq!(bureau.desk.try_to_sign_in(&person(4)).status, 403, "over a restart");
+    assert_eq!(bureau.desk.sign_in(&person(3)).get("/queue").status, 200);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use time::Duration;
 
+use super::trust::DeskTrust;
 use crate::config::ConfigError;
 use crate::delivery::{BrokerConfig, DeviceId};
 use crate::files;
@@ -215,6 +216,11 @@ impl HttpConfig {
 }
 
 impl DeskConfig {
+    /// Whom the desk believes. Rotations lie beside the database, where the desk may write.
+    pub fn keys(&self) -> DeskTrust {
+        DeskTrust::new(&self.trust, &self.store.path.with_file_name("trust.cose"))
+    }
+
     /// Reads and checks a file.
     ///
     /// # Errors

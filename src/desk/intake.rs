@@ -21,16 +21,19 @@ use time::OffsetDateTime;
 use crate::audit::detached;
 use crate::delivery::DeviceId;
 use crate::delivery::event::{
-    AuditEntry, Candidate, CloudEvent, ControlAnswer, EventData, EventId, ListState, ReviewState,
-    Stats, Status,
+    AuditEntry, Candidate, Change, CloudEvent, ControlAnswer, EventData, EventId, ListState,
+    ReviewState, Stats, Status,
 };
 use crate::watchlist::Reference;
 use crate::watchlist::keys::PublicKey;
 use crate::watchlist::order::{self, Action};
+use crate::watchlist::rotation;
 use crate::watchlist::trust::Trust;
 
 /// Most bytes of a message that is looked at: a candidate with its pictures, and as much again.
 pub const MAX_MESSAGE: usize = 256 * 1024;
+/// Where lists and rotations of the trust file are offered to a device.
+const OFFER: &str = "watchlist/offer";
 /// Most characters of a name in an event, such as a camera's.
 const MAX_NAME: usize = 128;
 
@@ -219,6 +222,37 @@ impl Intake {
         self.beliefs
     }
 
+    /// The serial of the keys that a device says to have taken over, where it is higher than that
+    /// of those that count here. Nobody but the broker vouches for it.
+    pub fn newer_keys(&self, message: ArrivedMessage<'_>) -> Option<u64> {
+        let (device, below) = self.device_of(message.topic)?;
+        if below != "watchlist/state" {
+            return None;
+        }
+        let event: CloudEvent<ListState> = event_of(device, message.payload).ok()?;
+        let change = event.data.last_change.filter(|c| c.what == Change::KeysRotated)?;
+        let serial = change.detail.strip_prefix("serial ")?.parse().ok()?;
+        (serial > self.trust.serial()).then_some(serial)
+    }
+
+    /// The device of a topic, and what is below it.
+    fn device_of<'a>(&self, topic: &'a str) -> Option<(&'a str, &'a str)> {
+        let rest = topic.strip_prefix(&self.root)?.strip_prefix("/v1/")?;
+        rest.split_once('/').filter(|(device, _)| DeviceId::new(device).is_ok())
+    }
+
+    /// The rotation in a message that was offered to a device; `None` where it is anything else.
+    /// Nothing of it is believed.
+    pub fn rotation<'a>(&self, message: ArrivedMessage<'a>) -> Option<&'a [u8]> {
+        let (_, below) = self.device_of(message.topic)?;
+        (below == OFFER && rotation::is_rotation(message.payload)).then_some(message.payload)
+    }
+
+    /// Whether a message is an offer to a device: lists are no business of a desk.
+    pub fn is_offer(topic: &str) -> bool {
+        topic.strip_suffix(OFFER).is_some_and(|before| before.ends_with('/'))
+    }
+
     /// What is subscribed to, below the root.
     pub fn filters(root: &str) -> Vec<String> {
         let below = [
@@ -232,6 +266,7 @@ impl Intake {
             "audit/entry",
             "revoke",
             "revoke/+",
+            OFFER,
         ];
         below.iter().map(|topic| format!("{root}/v1/+/{topic}")).collect()
     }
@@ -416,6 +451,35 @@ mod tests {
         };
         assert!(matches!(event.about, AboutWhat::Candidate(_)));
         assert_eq!((event.device.as_str(), &event.signature), ("gate", &None));
+    }
+
+    #[test]
+    fn a_rotation_is_found_in_an_offer_alone_and_newer_keys_in_what_a_device_says_of_its_list() {
+        let intake = intake();
+        let keys = fixture::trust_text(2, &[("signer", 1), ("signer", 2)]);
+        let rotation = rotation::sign(&keys, &fixture::key(1)).unwrap();
+        let offered = |topic: &str, payload: &[u8]| {
+            intake.rotation(ArrivedMessage { topic, payload, signature: None }).is_some()
+        };
+        assert!(offered("site/v1/gate/watchlist/offer", &rotation));
+        assert!(!offered("site/v1/gate/watchlist/offer", b"age-encryption.org/v1"));
+        for elsewhere in ["site/v1/gate/status", "other/v1/gate/watchlist/offer", "watchlist/offer"]
+        {
+            assert!(!offered(elsewhere, &rotation), "{elsewhere}");
+        }
+        assert!(Intake::is_offer("site/v1/gate/watchlist/offer"));
+        assert!(!Intake::is_offer("site/v1/gate/not-a-watchlist/offers"));
+        let golden = include_str!("../delivery/event/golden/watchlist-state.v2.json");
+        let said = |what: &str, detail: &str| {
+            let text = golden.replace("cam-7", "gate").replace("\"installed\"", what);
+            let payload = text.replace("L-42 version 3", detail).into_bytes();
+            let topic = "site/v1/gate/watchlist/state";
+            intake.newer_keys(ArrivedMessage { topic, payload: &payload, signature: None })
+        };
+        assert_eq!(said("\"keys-rotated\"", "serial 7"), Some(7));
+        assert_eq!(said("\"keys-rotated\"", "serial 0"), None, "it is the one that counts");
+        assert_eq!(said("\"installed\"", "serial 7"), None);
+        assert_eq!(said("\"keys-rotated\"", "7"), None);
     }
 
     #[test]

@@ -30,6 +30,7 @@
 //! | [`notify`] | tells people who are elsewhere that a candidate waits |
 //! | [`access`] | who is let in: challenges, sessions, rates; sans-IO |
 //! | [`directory`] | whose key may do what |
+//! | [`trust`] | the trust file, and the signed rotations that followed it |
 //! | [`http`] | routes, limits, TLS |
 //! | [`pages`] | markup from plain values |
 //! | [`web`] | script and style, in the binary |
@@ -51,6 +52,7 @@ pub mod receiver;
 pub mod retention;
 pub mod service;
 pub mod store;
+pub mod trust;
 pub mod web;
 
 pub use config::DeskConfig;

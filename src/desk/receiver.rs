@@ -18,6 +18,8 @@
 //!   over restarts of both.
 //! * Where another trust file is believed, retained orders are heard again: one that was set aside
 //!   may be genuine by it.
+//! * A rotation of the trust file that is offered to a device is followed, as [`super::trust`]
+//!   says, and acknowledged after that.
 //! * Of desks that share a subscription each hears what becomes of every candidate.
 //!
 //! Not promised: that a message at QoS 0 (counts) is stored where more wait than fit; that of
@@ -33,6 +35,7 @@ use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Filter, Packet, Publish, SubAck, SubscribeReasonCode};
 use rumqttc::v5::{AsyncClient, Event, EventLoop, MqttOptions};
+use time::OffsetDateTime;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, broadcast, mpsc, watch};
 
@@ -40,7 +43,8 @@ use self::keeper::{Done, Incoming, Job, StoreKeeper};
 use self::post::DeskPost;
 use super::intake::{ArrivedMessage, Intake};
 use super::store::{Arrival, DeskNotice, DeskStore, KeepingRules};
-use crate::backoff::Backoff;
+use super::trust::{DeskTrust, NotFollowed};
+use crate::backoff::{Backoff, Recurring};
 use crate::delivery::broker::{BrokerUrl, UrlError};
 use crate::delivery::failure::{self, LinkFailure};
 use crate::delivery::{BrokerConfig, wire};
@@ -74,6 +78,8 @@ pub struct Receiver {
     pub store: Arc<DeskStore>,
     /// Who is believed.
     pub intake: Arc<RwLock<Intake>>,
+    /// Where rotations of that are kept.
+    pub trust: DeskTrust,
     /// Signs receipts.
     pub key: Arc<SecretKey>,
     /// For how long things are kept, and what is shown as one.
@@ -102,8 +108,17 @@ impl Receiver {
         };
         let keeper = tokio::spawn(keeper.run(to_keep, to_post));
         let post = DeskPost::new(self.broker.root.clone(), Arc::clone(&self.key));
-        let mut link =
-            Link { receiver: self, jobs, done, post, number: 0, acks: Vec::new(), believed: 0 };
+        let mut link = Link {
+            receiver: self,
+            jobs,
+            done,
+            post,
+            number: 0,
+            acks: Vec::new(),
+            believed: 0,
+            began: Instant::now(),
+            passed_by: Recurring::new(Duration::from_secs(60), Duration::from_secs(24 * 3600)),
+        };
         let mut backoff = Backoff::new(RETRY.0, RETRY.1);
         while !*stop.borrow() {
             let began = Instant::now();
@@ -148,6 +163,10 @@ struct Link {
     acks: Vec<u16>,
     /// [`Intake::beliefs`] at the last subscription.
     believed: u64,
+    /// Times are counted from then.
+    began: Instant,
+    /// That rotations have passed the desk by.
+    passed_by: Recurring,
 }
 
 impl Link {
@@ -295,7 +314,46 @@ impl Link {
         }
     }
 
-    fn received(&self, publish: &Publish) -> Result<(), LinkFailure> {
+    /// A device says which keys it has taken over. Where they are newer than those here, a rotation
+    /// has passed the desk by.
+    fn compare_keys(&mut self, message: ArrivedMessage<'_>) {
+        let intake = self.receiver.intake.read();
+        let newer = intake.unwrap_or_else(std::sync::PoisonError::into_inner).newer_keys(message);
+        let Some(newer) = newer else { return };
+        // One that was followed a moment ago is not read by everybody yet.
+        let here = tokio::task::block_in_place(|| self.receiver.trust.current());
+        let here = here.map(|trust| trust.serial()).unwrap_or(0);
+        if newer > here && self.passed_by.happened(self.began.elapsed()).is_some() {
+            log::error!(
+                "A device has newer keys than the desk: serial={newer} here={here}. Who was \
+                 rotated out may still be let in here: let the broker's access list give the desk \
+                 watchlist/offer to read, or put the new trust file in its place."
+            );
+        }
+    }
+
+    /// Something was offered to a device: where it is a rotation of the trust file, the desk
+    /// follows it, too. What was stored counts once it is noticed, as a file that is changed by
+    /// hand is.
+    fn offered(&self, message: ArrivedMessage<'_>) {
+        let intake = self.receiver.intake.read();
+        let intake = intake.unwrap_or_else(std::sync::PoisonError::into_inner);
+        let Some(rotation) = intake.rotation(message) else { return };
+        let now = OffsetDateTime::now_utc();
+        match tokio::task::block_in_place(|| self.receiver.trust.follow(rotation, now)) {
+            Ok(serial) => {
+                log::info!("A rotation of the trust file is followed: serial={serial}.");
+            }
+            Err(NotFollowed::Known) => {}
+            Err(why) => log::error!(
+                "A rotation of the trust file was offered to a device, and the desk does not \
+                 follow it: {why}. Who was rotated out may still be let in here; put the new trust \
+                 file in its place."
+            ),
+        }
+    }
+
+    fn received(&mut self, publish: &Publish) -> Result<(), LinkFailure> {
         let topic = String::from_utf8_lossy(&publish.topic).into_owned();
         let properties = publish.properties.as_ref().map(|p| p.user_properties.as_slice());
         let signature = properties.unwrap_or_default().iter().find(|(name, _)| name == "signature");
@@ -304,13 +362,19 @@ impl Link {
             payload: &publish.payload,
             signature: signature.map(|(_, value)| value.as_str()),
         };
+        let packet = (publish.qos != QoS::AtMostOnce).then_some(publish.pkid);
+        if Intake::is_offer(&topic) {
+            self.offered(message);
+            self.acks.extend(packet);
+            return Ok(());
+        }
+        self.compare_keys(message);
         let what = self
             .receiver
             .intake
             .read()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .look_at(message);
-        let packet = (publish.qos != QoS::AtMostOnce).then_some(publish.pkid);
         let arrival = Arrival { topic, payload: publish.payload.to_vec(), what };
         let job = Job::Keep(Box::new(Incoming { connection: self.number, packet, arrival }));
         match self.jobs.try_send(job) {

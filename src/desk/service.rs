@@ -1,18 +1,16 @@
 //! Starts all of the desk, and ends it.
 //!
-//! * A trust file that changes counts within [`TRUST_EVERY`]: whoever is no longer pinned is signed
-//!   out, and what they listen to ends. One that cannot be read leaves the keys that were read
-//!   last.
+//! * A trust file that changes, or a rotation of it that was followed, counts within
+//!   [`TRUST_EVERY`]: whoever is no longer pinned is signed out, and what they listen to ends. One
+//!   that cannot be read leaves the keys that were read last.
 //! * On the end what was taken is stored, within some seconds; what is not acknowledged comes
 //!   again.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use sha2::{Digest as _, Sha256};
 use tokio::sync::{Notify, Semaphore, broadcast, watch};
 use tokio::task::JoinSet;
 
@@ -25,11 +23,10 @@ use super::notify::{self, Notifier};
 use super::receiver::Receiver;
 use super::retention;
 use super::store::{DeskNotice, DeskStore, DeskStoreError, KeepingRules};
+use super::trust::{DeskTrust, DeskTrustError, ReadFiles};
 use crate::delivery::broker::{BrokerUrl, UrlError};
-use crate::files;
 use crate::problem::Problem;
 use crate::watchlist::keys::{KeyError, PublicKey, SecretKey};
-use crate::watchlist::trust::{MAX_TRUST_BYTES, Trust, TrustError};
 
 /// How often it is looked whether the trust file has changed.
 pub const TRUST_EVERY: Duration = Duration::from_secs(5);
@@ -41,7 +38,7 @@ const NOTICES: usize = 1024;
 pub enum DeskStartError {
     /// The trust file.
     #[error(transparent)]
-    Trust(#[from] TrustError),
+    Trust(#[from] DeskTrustError),
     /// The desk's key.
     #[error("the desk's key: {0}")]
     Key(#[from] KeyError),
@@ -94,8 +91,9 @@ impl RunningDesk {
 /// Where something that it needs is not there.
 pub async fn start(config: DeskConfig) -> Result<RunningDesk, DeskStartError> {
     // Before it is read: what is written in between is noticed as a change.
-    let known = digest(&config.trust);
-    let trust = Trust::open(&config.trust)?;
+    let keys = config.keys();
+    let known = keys.files();
+    let trust = keys.current()?;
     let key = SecretKey::open_file(&config.key)?;
     let _: BrokerUrl = config.broker.url.parse()?;
     let identity = |device: &super::config::DeskDevice| {
@@ -145,6 +143,7 @@ pub async fn start(config: DeskConfig) -> Result<RunningDesk, DeskStartError> {
         share: config.share.clone(),
         store: Arc::clone(&store),
         intake: Arc::clone(&intake),
+        trust: keys.clone(),
         key: Arc::new(key),
         rules: KeepingRules {
             retention: config.retention.clone(),
@@ -173,35 +172,30 @@ pub async fn start(config: DeskConfig) -> Result<RunningDesk, DeskStartError> {
     let erasing =
         retention::keep(store, config.retention.clone(), notices.subscribe(), stopping.clone());
     tasks.spawn(erasing);
-    tasks.spawn(follow_trust(known, state, intake, stopping));
+    tasks.spawn(follow_trust(keys, known, state, intake, stopping));
     Ok(RunningDesk { address, stop, tasks, connected: is_connected })
 }
 
-fn digest(path: &Path) -> Option<[u8; 32]> {
-    let bytes = files::read_bytes(path, MAX_TRUST_BYTES).ok()?;
-    Some(Sha256::digest(&bytes).into())
-}
-
-/// Reads the trust file again where it is not the one of digest `known` any more, and tells those
-/// who look.
+/// Reads the trust file and its rotations again where they are not those of `known` any more, and
+/// tells those who look.
 async fn follow_trust(
-    mut known: Option<[u8; 32]>,
+    keys: DeskTrust,
+    mut known: ReadFiles,
     state: Arc<DeskState>,
     intake: Arc<RwLock<Intake>>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let path = &state.config.trust;
     loop {
         tokio::select! {
             () = tokio::time::sleep(TRUST_EVERY) => {}
             _ = stop.changed() => return,
         }
-        let now = digest(path);
+        let now = keys.files();
         if now == known {
             continue;
         }
         known = now;
-        match Trust::open(path) {
+        match keys.current() {
             Ok(trust) => {
                 log::info!("The trust file has changed: serial={}.", trust.serial());
                 let mut directory = state.directory.write().unwrap_or_else(PoisonError::into_inner);

@@ -12,7 +12,6 @@ use crate::cli::{CliError, output};
 use crate::desk::DeskConfig;
 use crate::desk::store::{DeskStore, KeptPhotograph};
 use crate::files;
-use crate::watchlist::Trust;
 use crate::watchlist::author::case_sheet::{self, CheckedPhotograph, MAX_SHEET_BYTES};
 use crate::watchlist::seal::DeviceKey;
 
@@ -36,7 +35,7 @@ pub fn run(args: &Args) -> Result<ExitCode, CliError> {
     let key = DeviceKey::open_file(key)?;
     let bytes = files::read_bytes(&args.sheet, MAX_SHEET_BYTES as u64)
         .map_err(|e| format!("cannot read {}: {e}", args.sheet.display()))?;
-    let trust = Trust::open(&config.trust)?;
+    let trust = config.keys().current()?;
     let sheet = case_sheet::open(&bytes, &trust, OffsetDateTime::now_utc(), &key)?;
     let (list, version, all) = (sheet.list, sheet.version, sheet.photographs.len());
     let kept = |p: CheckedPhotograph| KeptPhotograph {
