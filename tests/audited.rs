@@ -6,6 +6,7 @@ mod support;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -17,6 +18,7 @@ use support::disk::SmallDisk;
 use support::field::{Field, TOPIC};
 use support::{Mosquitto, Subscriber, say, wait_for};
 use watchpost::audit::record::commitment;
+use watchpost::audit::store::scan;
 use watchpost::clock::Clock;
 
 /// A device with an identity whose log is at `log`, in front of which a listed person stands, and
@@ -262,11 +264,21 @@ fn records_that_a_full_disk_did_not_take_are_counted_in_the_log_once_it_does() {
     let daemon = Daemon::start(&field.desk);
     field.await_online();
     disk.fill();
-    reload(&daemon);
-    field.await_("status", "a degraded device", |s| {
-        s["degraded"].as_str().is_some_and(|why| why.contains("no audit log is written"))
+    // The log's last block takes records even now, and the outbox what candidates need.
+    let told = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let until = Instant::now() + Duration::from_secs(60);
+            while !told.load(Ordering::Relaxed) && Instant::now() < until {
+                reload(&daemon);
+                std::thread::park_timeout(Duration::from_millis(20));
+            }
+        });
+        field.await_("status", "a degraded device", |s| {
+            s["degraded"].as_str().is_some_and(|why| why.contains("no audit log is written"))
+        });
+        told.store(true, Ordering::Relaxed);
     });
-    // The log's last block takes records even now.
     let bytes = || std::fs::metadata(Path::new(&log).join("log")).expect("a log").len();
     let mut refused = 0;
     while refused < 5 {
@@ -285,4 +297,69 @@ fn records_that_a_full_disk_did_not_take_are_counted_in_the_log_once_it_does() {
     let report = ok(&["audit", "report", "--log", &log, "--json"]);
     let report: Value = serde_json::from_str(&report).expect("JSON");
     assert!(report["records_missing"].as_u64() >= Some(1), "{report}");
+}
+
+/// Where the record of the event `id` begins in a log.
+fn begin_of(log: &Path, id: &str) -> u64 {
+    let id = id.replace('-', "");
+    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    let (mut at, mut found) = (None, 0);
+    let file = std::fs::File::open(log.join("log")).expect("a log");
+    let whole = scan(file, |_, _, record| {
+        if hex(record).contains(&id) {
+            at = Some(found);
+        }
+        found += 12 + record.len() as u64;
+    });
+    // The header is all that is no record.
+    at.expect("its record") + whole.expect("a whole log").length - found
+}
+
+#[test]
+fn records_that_a_power_cut_kept_from_the_log_are_read_and_restored_from_the_outbox() {
+    let Some((field, public)) = audited("DESK/audit", "") else { return };
+    let desk = &field.desk;
+    let (log, outbox) = (desk.arg("audit"), desk.arg("outbox"));
+    let daemon = Daemon::start(desk);
+    let message = candidate(&field);
+    daemon.kill();
+    let event: Value = serde_json::from_slice(&message.payload).expect("JSON");
+    let id = event["id"].as_str().expect("an id");
+    let file = desk.path("audit").join("log");
+    let whole = std::fs::read(&file).expect("a log");
+    let begin = begin_of(&desk.path("audit"), id) as usize;
+    // All that the log's disk has of it and of those after it is what lay there before.
+    let mut left = whole.clone();
+    left[begin..].fill(0x5a);
+    std::fs::write(&file, &left).expect("written");
+
+    let verify = ["audit", "verify", "--log", &log, "--key", &public];
+    let (code, said) = fails_or_says(&verify);
+    assert!(said.contains("the outbox was not read"), "{code:?} {said}");
+    let with = [&verify[..], &["--outbox", &outbox, "--json"]].concat();
+    let said: Value = serde_json::from_str(&ok(&with)).expect("JSON");
+    assert!(said["in_outbox_only"].as_u64() >= Some(1) && said["valid"] == true, "{said}");
+    let proof = desk.arg("case.tlog-proof");
+    let both = ["--log", &log, "--outbox", &outbox];
+    ok(&[&["audit", "prove", id, "--out", &proof][..], &both].concat());
+    let copy = desk.arg("copy");
+    ok(&[&["audit", "export", &copy][..], &both].concat());
+    ok(&["audit", "verify", "--log", &copy, "--key", &public]);
+
+    let daemon = Daemon::start(desk);
+    wait_for("the log to go on", || (shown(&log).len() > 3).then_some(()));
+    field.await_online();
+    assert!(daemon.terminate().success());
+    ok(&verify);
+    let restored = std::fs::read(&file).expect("a log");
+    let again = begin_of(&desk.path("audit"), id) as usize;
+    assert_eq!(again, begin, "where it was");
+    assert!(restored.starts_with(&whole[..begin + 12]), "and as it was");
+}
+
+/// What a command says, whether it succeeds or not.
+fn fails_or_says(args: &[&str]) -> (Option<i32>, String) {
+    let out = support::desk::watchpost(args);
+    let said = [out.stdout, out.stderr].concat();
+    (out.status.code(), String::from_utf8_lossy(&said).into_owned())
 }

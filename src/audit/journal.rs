@@ -4,17 +4,21 @@
 //!   it says.
 //! * A record that could not be written is counted, and the first one that can be is preceded by
 //!   one that says how many are missing.
+//! * A candidate's record may be [covered](Journal::record_covered) instead: written without a
+//!   sync, and made durable by that of the outbox, together with what is published of it and with
+//!   the checkpoint that covers it. Until that is done nothing of the three may be heard of.
 //! * A checkpoint is kept on the disk before it is given out: the device never signs two logs that
 //!   do not follow from each other, and finds itself out where its disk is put back.
 
 mod statements;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::checkpoint::Checkpoint;
 use super::note::NoteError;
 use super::record::{AuditEvent, AuditRecord, AuditRecordError, MAX_COUNT_NAME, MAX_COUNTS};
-use super::store::{AuditStore, AuditStoreError, LogWrites};
+use super::store::{AuditStore, AuditStoreError, Durability, LogTail, LogWrites, carried};
 use crate::clock::Now;
 use crate::watchlist::keys::SecretKey;
 
@@ -39,6 +43,17 @@ pub struct LoggedRecord {
     pub index: u64,
     /// Its canonical bytes.
     pub bytes: Vec<u8>,
+}
+
+/// A record that is durable once somebody else has stored `bytes`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CoveredRecord {
+    /// Its place, from zero.
+    pub index: u64,
+    /// What is to be stored, for [`super::store::CarriedRecords`].
+    pub bytes: Vec<u8>,
+    /// The signed checkpoint that covers it, to be published once that is done.
+    pub note: String,
 }
 
 /// The log of one device.
@@ -78,22 +93,45 @@ impl Journal {
         now: Now,
         out: &mut dyn FnMut(LoggedRecord),
     ) -> Result<u64, JournalError> {
-        let written = self.write(event, now, out);
+        let written = self.write(event, now, Durability::Synced, out);
         self.missed += u64::from(written.is_err());
-        written
+        Ok(written?.index)
+    }
+
+    /// The same without a sync: `event` may be heard of once somebody else has stored what this
+    /// returns and has said so to [`Journal::tail`], or [`Journal::settle`] returned.
+    ///
+    /// # Errors
+    /// Where it is not in the log; it is counted as missing.
+    pub fn record_covered(
+        &mut self,
+        event: AuditEvent,
+        now: Now,
+        out: &mut dyn FnMut(LoggedRecord),
+    ) -> Result<CoveredRecord, JournalError> {
+        let written = self.write(event, now, Durability::Covered, out);
+        self.missed += u64::from(written.is_err());
+        let LoggedRecord { index, bytes: record } = written?;
+        let now = Checkpoint::new(&self.origin, self.store.size(), self.store.root());
+        let note = now.sign(&self.identity)?;
+        self.store.tail().remember(note.clone());
+        self.signed = Some((now.size, note.clone()));
+        Ok(CoveredRecord { index, bytes: carried(index, &note, &record), note })
     }
 
     fn write(
         &mut self,
         event: AuditEvent,
         now: Now,
+        durability: Durability,
         out: &mut dyn FnMut(LoggedRecord),
-    ) -> Result<u64, JournalError> {
+    ) -> Result<LoggedRecord, JournalError> {
         let bytes = AuditRecord::new(event, now).to_bytes()?;
         self.make_good(now, out)?;
-        let index = self.store.append(&bytes)?;
-        out(LoggedRecord { index, bytes });
-        Ok(index)
+        let index = self.store.append_as(&bytes, durability)?;
+        let record = LoggedRecord { index, bytes };
+        out(record.clone());
+        Ok(record)
     }
 
     /// Writes how many records are missing, if any are.
@@ -146,6 +184,27 @@ impl Journal {
         self.store.keep_checkpoint(&note)?;
         self.signed = Some((now.size, note.clone()));
         Ok(note)
+    }
+
+    /// Brings all records to the log's own disk, and the newest checkpoint.
+    ///
+    /// # Errors
+    /// Where they are not there.
+    pub fn settle(&self) -> Result<(), JournalError> {
+        Ok(self.store.settle()?)
+    }
+
+    /// The same where records are durable neither there nor elsewhere.
+    ///
+    /// # Errors
+    /// As [`Journal::settle`].
+    fn make_durable(&self) -> Result<(), JournalError> {
+        if self.store.tail().is_durable() { Ok(()) } else { self.settle() }
+    }
+
+    /// What of the log is on the disk.
+    pub fn tail(&self) -> &Arc<LogTail> {
+        self.store.tail()
     }
 
     /// What was written so far.

@@ -1,7 +1,8 @@
 //! The log on the disk: one file that only grows, and what follows from it beside it.
 //!
 //! ```text
-//! <folder>/log          header, { frame }                             append + fdatasync: a record counts as stored
+//! <folder>/log          header, { frame }                             append + fdatasync: a record counts as stored;
+//!                                                                     or append, and the outbox's sync
 //! <folder>/nodes        { hash }, 32 bytes each                       follows from the log; made again where it differs
 //! <folder>/checkpoint   the newest signed checkpoint                  replaced whole and synced, before it is published
 //! <folder>/cosigned     the newest checkpoint that witnesses cosigned replaced whole and synced; for proofs
@@ -13,6 +14,9 @@
 //! * A record for which [`AuditStore::append`] returned survives a kill and a power cut at any
 //!   later moment. A power cut leaves a prefix of the records that were appended, and nothing else:
 //!   what is torn at the end is cut off when the log is opened.
+//! * So does one that was appended without a sync and that the outbox has on its disk
+//!   ([`CarriedRecords`]): it is written again when the log is opened, however little of it a power
+//!   cut left. The outbox holds it until the log's own disk has it ([`LogTail`]).
 //! * Damage that no power cut makes is never cut off: the log is then refused, so that it cannot
 //!   pass for a shorter one.
 //! * A log that is shorter than the newest checkpoint that was signed for it, or than the newest
@@ -25,19 +29,24 @@
 //! * Memory does not grow with the log. The nodes are not synced, as they can be made again.
 
 mod aside;
+mod carried;
 mod nodes;
 mod scan;
+mod tail;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Serialize;
 
 pub use self::aside::{origin_of, set_aside};
+pub use self::carried::{CarriedRecords, carried};
 use self::nodes::NodeFile;
-pub use self::scan::{LogScan, scan};
+pub use self::scan::{LogScan, ReadRecord, frame, header, scan, scan_with};
+pub use self::tail::{Durability, LogTail};
 use super::checkpoint::Checkpoint;
 use super::note::MAX_NOTE;
 use super::record::MAX_RECORD;
@@ -107,6 +116,18 @@ pub enum AuditStoreError {
         /// In the newest signed checkpoint.
         signed: u64,
     },
+    /// The outbox and the log have two records at one place.
+    #[error(
+        "record {index} of the audit log is another in the outbox: one of them was rewritten; keep \
+         both folders for those who examine them"
+    )]
+    Conflict {
+        /// The place.
+        index: u64,
+    },
+    /// What the outbox holds for the log is whole, and no record.
+    #[error("what the outbox holds for the audit log is no record of it, or of another version")]
+    Carried,
     /// A checkpoint that was kept cannot be read.
     #[error("a checkpoint beside the audit log is no checkpoint of {0}")]
     Checkpoint(String),
@@ -161,24 +182,25 @@ pub struct LogWrites {
     pub records: u64,
     /// Bytes of records, nodes and checkpoints.
     pub bytes: u64,
-    /// How often the disk was waited for.
+    /// How often the log's disk was waited for.
     pub syncs: u64,
+    /// Records that the outbox's sync made durable, with what they were published with.
+    pub covered: u64,
 }
 
 /// A log that is open for appending, by this process alone.
 #[derive(Debug)]
 pub struct AuditStore<F: LogFile = File> {
     folder: PathBuf,
-    file: F,
-    /// Bytes of the log that hold records.
-    length: u64,
+    tail: Arc<LogTail<F>>,
     edge: RightEdge,
     nodes: NodeFile,
-    /// A failed append may have left bytes behind `length`.
-    unclean: bool,
+    /// But for what the tail counts.
     writes: LogWrites,
     /// Bytes that a power cut had left, when it was opened.
     torn: u64,
+    /// Records that only the outbox had, then.
+    mended: u64,
     /// Holds the lock.
     _lock: File,
 }
@@ -189,6 +211,20 @@ impl AuditStore {
     /// # Errors
     /// Where it cannot be used, or is not what it was.
     pub fn open(folder: &Path, origin: &str) -> Result<Self, AuditStoreError> {
+        Self::open_with(folder, origin, &CarriedRecords::default())
+    }
+
+    /// The same where an outbox may hold records that the log's disk lacks. All are on the log's
+    /// own disk when this returns, and the newest checkpoint is in its file.
+    ///
+    /// # Errors
+    /// As [`AuditStore::open`], and where the outbox does not fit the log. Nothing was changed but
+    /// the nodes then.
+    pub fn open_with(
+        folder: &Path,
+        origin: &str,
+        outbox: &CarriedRecords,
+    ) -> Result<Self, AuditStoreError> {
         let at = AuditStoreError::at;
         DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(at("make"))?;
         let lock = private().create(true).truncate(false).open(folder.join("lock"));
@@ -210,48 +246,71 @@ impl AuditStore {
         let mut nodes = NodeFile::open(&folder.join(NODES)).map_err(at("open the nodes of"))?;
         let mut edge = RightEdge::default();
         let mut full = Ok(());
-        let found = scan(&mut file, |_, leaf, _| {
-            full = full.and_then(|()| edge.push(leaf, |node| nodes.meet(node)));
-        })?;
+        let mut missing = Vec::new();
+        let found =
+            scan_with(&mut file, outbox, |ReadRecord { leaf, record, missing_at, .. }| {
+                full = full.and_then(|()| edge.push(leaf, |node| nodes.meet(node)));
+                missing.extend(missing_at.map(|at| (at, scan::frame(&leaf, record))));
+            })?;
         full?;
         if found.origin != origin {
             let (found, wanted) = (found.origin, origin.to_owned());
             return Err(AuditStoreError::OtherOrigin { found, wanted });
         }
         nodes.met_all();
-        if found.torn > 0 {
-            file.set_len(found.length).and_then(|()| file.sync_all()).map_err(at("mend"))?;
-        }
+        let mended = private().open(&path).map_err(at("open"))?;
         let store = Self {
             folder: folder.to_owned(),
-            file,
-            length: found.length,
+            tail: Arc::new(LogTail::new(folder, file, found.records, found.length)),
             edge,
             nodes,
-            unclean: false,
             writes: LogWrites::default(),
             torn: found.torn,
+            mended: found.mended,
             _lock: lock,
         };
-        store.compare(origin)?;
+        let kept = store.compare(origin, outbox)?;
+        let mend = || {
+            missing.iter().try_for_each(|(at, frame)| mended.write_all_at(frame, *at))?;
+            if found.torn > 0 {
+                mended.set_len(found.length)?;
+            }
+            // A process that was killed has synced none of what the outbox holds for it.
+            if found.torn > 0 || !outbox.is_empty() { mended.sync_all() } else { Ok(()) }
+        };
+        mend().map_err(at("mend"))?;
+        if let Some(note) = outbox.newest().filter(|_| kept < outbox.size()) {
+            store.tail.remember(note.to_owned());
+            store.settle()?;
+        }
         // Its name, and that of the folder, were made just now.
         sync_directory_of(&path).map_err(at("sync the folder of"))?;
         Ok(store)
     }
 
     /// Holds the log against the newest checkpoint that was signed for it, and against the newest
-    /// that witnesses have cosigned: whoever rewrites the log can sign the former anew.
-    fn compare(&self, origin: &str) -> Result<(), AuditStoreError> {
+    /// that witnesses have cosigned: whoever rewrites the log can sign the former anew. Likewise
+    /// against those in the outbox. The size of the first.
+    fn compare(&self, origin: &str, outbox: &CarriedRecords) -> Result<u64, AuditStoreError> {
         let notes = [read_checkpoint(&self.folder)?, read_cosigned(&self.folder)?];
-        for note in notes.into_iter().flatten() {
+        let mut kept = 0;
+        for (at, note) in notes.into_iter().enumerate() {
+            let Some(note) = note else { continue };
             let signed = tree_in(&note, origin)?;
-            let (found, size) = (self.edge.size(), signed.size);
-            if size > found {
-                return Err(AuditStoreError::RolledBack { found, signed: size });
-            }
-            if root_of(self, size)? != signed.root {
-                return Err(AuditStoreError::Rewritten { signed: size });
-            }
+            self.hold(signed.size, signed.root)?;
+            kept = if at == 0 { signed.size } else { kept };
+        }
+        outbox.trees().iter().try_for_each(|(size, root)| self.hold(*size, *root))?;
+        Ok(kept)
+    }
+
+    fn hold(&self, signed: u64, root: TreeHash) -> Result<(), AuditStoreError> {
+        let found = self.edge.size();
+        if signed > found {
+            return Err(AuditStoreError::RolledBack { found, signed });
+        }
+        if root_of(self, signed)? != root {
+            return Err(AuditStoreError::Rewritten { signed });
         }
         Ok(())
     }
@@ -311,12 +370,14 @@ impl<F: LogFile> AuditStore<F> {
 
     /// Bytes on the disk, without the nodes.
     pub fn bytes(&self) -> u64 {
-        self.length
+        self.tail.length()
     }
 
     /// What was written so far.
     pub fn writes(&self) -> LogWrites {
-        self.writes
+        let (syncs, notes) = self.tail.costs();
+        let LogWrites { bytes, syncs: others, .. } = self.writes;
+        LogWrites { bytes: bytes + notes, syncs: others + syncs, ..self.writes }
     }
 
     /// Bytes that a power cut had left when the log was opened, and that were cut off.
@@ -324,11 +385,35 @@ impl<F: LogFile> AuditStore<F> {
         self.torn
     }
 
+    /// Records that only the outbox had when the log was opened, and that were written again.
+    pub fn mended(&self) -> u64 {
+        self.mended
+    }
+
+    /// What is on the disk, for those who make records durable elsewhere.
+    pub fn tail(&self) -> &Arc<LogTail<F>> {
+        &self.tail
+    }
+
     /// Appends a record and syncs it; its index.
     ///
     /// # Errors
     /// Where it is not on the disk. Nothing of it is in the log then.
     pub fn append(&mut self, record: &[u8]) -> Result<u64, AuditStoreError> {
+        self.append_as(record, Durability::Synced)
+    }
+
+    /// Appends a record that is [`Durability::Covered`] without a sync; its index. It counts as
+    /// stored once the tail is told that it is covered, or is settled.
+    ///
+    /// # Errors
+    /// Where it is not written, or what comes before it is not durable. Nothing of it is in the log
+    /// then.
+    pub fn append_as(
+        &mut self,
+        record: &[u8],
+        durability: Durability,
+    ) -> Result<u64, AuditStoreError> {
         if record.is_empty() || record.len() > MAX_RECORD {
             return Err(AuditStoreError::Size(record.len()));
         }
@@ -337,21 +422,12 @@ impl<F: LogFile> AuditStore<F> {
         let mut finished = heapless::Vec::<TreeHash, 64>::new();
         edge.push(leaf, |node| finished.push(node).expect("one for each bit of the size"))?;
         let frame = scan::frame(&leaf, record);
-        if self.unclean {
-            self.file.cut(self.length).map_err(AuditStoreError::at("mend"))?;
-            self.unclean = false;
-        }
-        self.writes.syncs += 1;
-        let written = self.file.write_at(self.length, &frame).and_then(|()| self.file.sync());
-        if let Err(source) = written {
-            self.unclean = self.file.cut(self.length).is_err();
-            return Err(AuditStoreError::Io { what: "write", source });
-        }
+        self.tail.append(&frame, durability).map_err(AuditStoreError::at("write"))?;
         let index = self.edge.size();
-        self.length += frame.len() as u64;
         self.edge = edge;
         finished.iter().for_each(|node| self.nodes.push(*node));
         self.writes.records += 1;
+        self.writes.covered += u64::from(durability == Durability::Covered);
         self.writes.bytes += (frame.len() + finished.len() * size_of::<TreeHash>()) as u64;
         Ok(index)
     }
@@ -360,9 +436,18 @@ impl<F: LogFile> AuditStore<F> {
     /// power cut may bring the one before it back, from which the log follows as well.
     ///
     /// # Errors
-    /// Where it is not on the disk; it must not be published then.
+    /// Where it, or what it covers, is not on the disk; it must not be published then.
     pub fn keep_checkpoint(&mut self, note: &str) -> Result<(), AuditStoreError> {
-        self.keep(CHECKPOINT, note)
+        self.tail.remember(note.to_owned());
+        self.settle()
+    }
+
+    /// Brings what the outbox holds for the log to the log's own disk.
+    ///
+    /// # Errors
+    /// Where it is not there.
+    pub fn settle(&self) -> Result<(), AuditStoreError> {
+        self.tail.settle().map_err(AuditStoreError::at("write the checkpoint of"))
     }
 
     /// Keeps a checkpoint with cosignatures, for proofs. A power cut may bring the one before it
@@ -371,11 +456,7 @@ impl<F: LogFile> AuditStore<F> {
     /// # Errors
     /// Where it is not on the disk.
     pub fn keep_cosigned(&mut self, note: &str) -> Result<(), AuditStoreError> {
-        self.keep(COSIGNED, note)
-    }
-
-    fn keep(&mut self, name: &str, note: &str) -> Result<(), AuditStoreError> {
-        let path = self.folder.join(name);
+        let path = self.folder.join(COSIGNED);
         // The folder is not synced: its records are, and what they are held against may be older.
         self.writes.syncs += 1;
         put_in_place(&path.with_extension("new"), &path, &[note.as_bytes()])

@@ -1,5 +1,8 @@
 //! `watchpost audit`: reads the log of a device, holds it against its checkpoint, and proves single
 //! records to people who have neither. Changes nothing, and may be used while the daemon runs.
+//!
+//! Records that only the outbox has on its disk are read from there: from the one that the
+//! configuration names, or from `--outbox`. A log that is named alone is read alone, which is said.
 
 #[cfg(feature = "author")]
 mod collect;
@@ -12,7 +15,7 @@ mod report;
 mod told;
 mod verify;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
@@ -25,8 +28,9 @@ use crate::audit::checkpoint::Checkpoint;
 use crate::audit::detached;
 use crate::audit::note::{NoteKey, SignatureKind, SignedNote};
 use crate::audit::record::{AuditRecord, stamp_ms};
-use crate::audit::store::{self, LOG, LogScan};
+use crate::audit::store::{self, AuditStoreError, CarriedRecords, LOG, LogScan};
 use crate::audit::tree::{MemoryNodes, RightEdge, TreeError, TreeHash};
+use crate::delivery::outbox::disk;
 use crate::files;
 use crate::watchlist::keys::PublicKey;
 use crate::watchlist::text::hex;
@@ -150,6 +154,10 @@ struct LogFolder {
     /// Folder of the log, instead of the configuration's.
     #[arg(long = "log", value_name = "FOLDER")]
     folder: Option<PathBuf>,
+    /// Folder of the outbox of the same device, which may have records that a power cut kept from
+    /// the log; the configuration's where no log is named.
+    #[arg(long, value_name = "FOLDER")]
+    outbox: Option<PathBuf>,
 }
 
 #[derive(clap::Args)]
@@ -202,15 +210,46 @@ impl VerifierKeys {
 /// A log that was read.
 struct LogReader {
     folder: PathBuf,
+    /// What the outbox has for it; `None` where none was looked at.
+    outbox: Option<CarriedRecords>,
 }
 
 impl LogReader {
     fn of(log: &LogFolder, config: &ConfigFile) -> Result<Self, CliError> {
-        let folder = match &log.folder {
-            Some(folder) => folder.clone(),
-            None => config.load()?.audit.log,
+        let (folder, named) = match &log.folder {
+            Some(folder) => (folder.clone(), None),
+            None => {
+                let config = config.load()?;
+                let outbox = config.broker.outbox_folder().map(PathBuf::from);
+                (config.audit.log, outbox)
+            }
         };
-        Ok(Self { folder })
+        // First the outbox: what it lets go of is in the log that is read after it.
+        let outbox = log.outbox.clone().or(named);
+        let outbox = outbox.map(|outbox| Self::carried(&folder, &outbox)).transpose()?;
+        Ok(Self { folder, outbox })
+    }
+
+    fn carried(folder: &Path, outbox: &Path) -> Result<CarriedRecords, CliError> {
+        let all = disk::carried(outbox).map_err(|e| {
+            format!(
+                "cannot read the outbox {} ({e}); read it as its owner or root",
+                outbox.display()
+            )
+        })?;
+        // A log that cannot be read is said to be so below.
+        let Ok(Some(origin)) = store::origin_of(folder) else {
+            return Ok(CarriedRecords::default());
+        };
+        Ok(CarriedRecords::of(&origin, all.iter().map(Vec::as_slice))?)
+    }
+
+    /// What is to be said where no outbox was looked at.
+    fn read_alone(&self) -> Option<&'static str> {
+        self.outbox.is_none().then_some(
+            "the outbox was not read: of a device that lost its power it may have records that \
+             the log lacks; name its folder with --outbox FOLDER",
+        )
     }
 
     /// Each record goes to `each` with its index.
@@ -223,7 +262,13 @@ impl LogReader {
                 path.display()
             )
         })?;
-        Ok(store::scan(file, |index, _, record| each(index, record))?)
+        let none = CarriedRecords::default();
+        let outbox = self.outbox.as_ref().unwrap_or(&none);
+        let found = store::scan_with(file, outbox, |read| each(read.index, read.record));
+        found.map_err(|error| match (&error, self.read_alone()) {
+            (AuditStoreError::Damaged { .. }, Some(alone)) => format!("{error}; {alone}").into(),
+            _ => error.into(),
+        })
     }
 
     /// The tree, and what was found.
@@ -250,8 +295,23 @@ impl LogReader {
 
     /// The newest checkpoint of the device.
     fn checkpoint(&self) -> Result<String, CliError> {
-        Ok(store::read_checkpoint(&self.folder)?
-            .ok_or("no checkpoint was signed yet; the daemon signs one when it starts")?)
+        let kept = self.kept_checkpoint()?;
+        Ok(kept.ok_or("no checkpoint was signed yet; the daemon signs one when it starts")?)
+    }
+
+    /// The same, where there is one.
+    fn kept_checkpoint(&self) -> Result<Option<String>, CliError> {
+        let kept = store::read_checkpoint(&self.folder)?;
+        let Some(newest) = self.outbox.as_ref().and_then(CarriedRecords::newest) else {
+            return Ok(kept);
+        };
+        let size = |note: &str| -> Result<u64, CliError> {
+            Ok(Checkpoint::parse(SignedNote::parse(note)?.text)?.size)
+        };
+        Ok(match kept {
+            Some(kept) if size(&kept)? >= size(newest)? => Some(kept),
+            _ => Some(newest.to_owned()),
+        })
     }
 }
 

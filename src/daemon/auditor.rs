@@ -2,8 +2,9 @@
 //! cannot be.
 //!
 //! * A candidate is published only once its record is on the disk, and carries where that record
-//!   is. Where the log cannot be written nobody is matched, or the device goes on and says so:
-//!   `audit.on_failure`.
+//!   is. That is the outbox's disk, by the write that stores the candidate and the record's entry,
+//!   where there is one that works, and the log's follows. Otherwise it is the log's. Where the log
+//!   cannot be written nobody is matched, or the device goes on and says so: `audit.on_failure`.
 //! * A log that was put back, cut or altered, or that cannot be opened, leaves the device blind,
 //!   whatever is configured.
 //! * A checkpoint is signed and published at the start, at each change of the list, after each
@@ -14,22 +15,25 @@
 //! * Without an identity there is no log, and all of this does nothing.
 //!
 //! Shared by the vision thread and the supervisor. Whoever records waits for the disk and for the
-//! other's record: a frame is late by the syncs of a candidate, and by one that the supervisor has
-//! under way just then. Whether the log works is asked without waiting.
+//! other's record. A candidate that the outbox stores waits for no disk itself, but for a sync of
+//! the log that somebody else has under way just then; any other is late by two syncs. Whether the
+//! log works is asked without waiting.
 
+mod carried;
 mod configured;
 mod entries;
 mod opening;
 pub(super) mod witnesses;
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use log::{error, info};
 
+use self::carried::{LogOfOutbox, carried};
 use self::configured::{place, weak_settings};
 use self::entries::{entry, hand_over, publish, publish_entries};
 use self::opening::open;
@@ -41,13 +45,13 @@ use crate::audit::journal::{Journal, JournalError};
 use crate::audit::record::{
     AuditEvent, CandidateRecord, EndOfUse, WeakSetting, commitment, milliseconds,
 };
-use crate::audit::store::LogWrites;
+use crate::audit::store::{AuditStoreError, LogWrites};
 use crate::cause::Cause;
 use crate::clock::{Clock, Now};
 use crate::config::Config;
 use crate::decision::policy::Blindness;
 use crate::delivery::event::{AuditReference, EventId};
-use crate::delivery::outbox::Together;
+use crate::delivery::outbox::{CarriedLog, Together};
 use crate::delivery::{Candidate, Delivery, NotTaken};
 use crate::device::reviews::Reviews;
 
@@ -130,6 +134,8 @@ pub struct Auditor {
     /// Settings that are weaker than their defaults: those of the start, until the next one.
     weakened: Vec<WeakSetting>,
     state: Mutex<AuditorState>,
+    /// The log, for the outbox.
+    log_of_outbox: Arc<LogOfOutbox>,
     /// Why records cannot be written. Apart from the log, so that whoever asks does not wait for
     /// the disk; held for no longer than it takes to read or replace it.
     problem: Mutex<Option<Blindness>>,
@@ -160,6 +166,12 @@ impl Auditor {
             looked_at: None,
         };
         let keeps = !matches!(state.book, Book::Off);
+        let log_of_outbox = Arc::new(LogOfOutbox::none());
+        match &state.book {
+            Book::Off => {}
+            Book::Open(journal) | Book::Closed(journal) => log_of_outbox.set(Some(journal)),
+            Book::Unusable => log_of_outbox.set(None),
+        }
         Self {
             on_failure: config.audit.on_failure,
             config: keeps.then(|| Box::new(config.clone())),
@@ -167,8 +179,14 @@ impl Auditor {
             place: place(config),
             weakened: weak_settings(config),
             state: Mutex::new(state),
+            log_of_outbox,
             problem: Mutex::new(problem),
         }
+    }
+
+    /// For the outbox, which holds records for the log.
+    pub fn log_of_outbox(&self) -> Arc<dyn CarriedLog> {
+        self.log_of_outbox.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, AuditorState> {
@@ -252,11 +270,22 @@ impl Auditor {
     fn begin_anew(&self, asked: AskedLog, delivery: &Delivery, now: Now) {
         let Some(config) = &self.config else { return };
         let mut state = self.lock();
+        let before = std::mem::replace(&mut state.book, Book::Unusable);
+        self.log_of_outbox.set(None);
+        if let Book::Open(journal) | Book::Closed(journal) = &before
+            && let Err(failure) = journal.settle()
+        {
+            // The next start has what the outbox holds of it.
+            error!("The audit log of before cannot be ended: {failure}.");
+            *self.problem() = Some(Blindness::new(Cause::AuditUnusable, failure));
+            return;
+        }
         // Whoever has the log open holds its lock.
-        state.book = Book::Unusable;
+        drop(before);
         let opened = open(config, asked);
         let problem = match opened {
             Ok(Some(journal)) => {
+                self.log_of_outbox.set(Some(&journal));
                 state.book = Book::Open(Box::new(journal));
                 None
             }
@@ -370,7 +399,8 @@ impl Auditor {
             Book::Open(journal) => journal,
             Book::Off => {
                 let event = delivery.prepare(candidate, now)?;
-                return hand_over(Together::new(), event, case.as_ref(), reviews, delivery, now);
+                let alone = (Together::new(), None);
+                return hand_over(alone, event, case.as_ref(), reviews, delivery, now);
             }
             // The log was closed since it was asked for above.
             Book::Closed(_) | Book::Unusable => {
@@ -394,25 +424,48 @@ impl Auditor {
             sequence,
             commitment: commitment(&event.payload),
         });
+        let covers = self.problem().is_none() && delivery.carries();
         let mut entries = Together::new();
         // No more than two, so that the candidate fits: how many are missing, and this record.
-        let written = journal.record(record, now, &mut |record| {
-            entries.extend(entry(record, delivery, now));
-        });
-        self.note(written.map(drop));
+        let mut out = |record| entries.extend(entry(record, delivery, now));
+        let written = if covers {
+            journal.record_covered(record, now, &mut out).map(Some)
+        } else {
+            journal.record(record, now, &mut out).map(|_| None)
+        };
+        let (written, covered) = match written {
+            Ok(covered) => (Ok(()), covered),
+            Err(failure) => (Err(failure), None),
+        };
+        self.note(written);
         // Before others write: what is wrong is what was wrong with this record.
         let problem = self.problem().clone();
         match (problem, bare) {
             (None, _) => {
-                let id = hand_over(entries, event, case.as_ref(), reviews, delivery, now)?;
+                let with_it = covered.map(|record| {
+                    let desk = self.witnesses.as_ref();
+                    let announcement = desk.and_then(|desk| desk.announcement(journal));
+                    carried(journal, record, announcement)
+                });
+                let covers = with_it.is_some();
+                let (with_it, case) = ((entries, with_it), case.as_ref());
+                let handed = hand_over(with_it, event, case, reviews, delivery, now);
+                if covers && handed.is_err() {
+                    // Nobody else does.
+                    self.note(journal.settle());
+                }
                 drop(state);
-                self.sign(delivery);
+                let id = handed?;
+                if !covers {
+                    self.sign(delivery);
+                }
                 Ok(id)
             }
             (Some(_), Some(bare)) => {
                 publish_entries(entries, delivery);
                 let event = delivery.prepare(bare, now)?;
-                hand_over(Together::new(), event, case.as_ref(), reviews, delivery, now)
+                let alone = (Together::new(), None);
+                hand_over(alone, event, case.as_ref(), reviews, delivery, now)
             }
             (Some(blindness), None) => {
                 publish_entries(entries, delivery);
@@ -448,6 +501,10 @@ impl Auditor {
             let event = AuditEvent::ClockJumped { expected_ms };
             let written = journal.record(event, now, &mut |record| publish(record, delivery, now));
             self.note(written.map(drop));
+        }
+        if self.problem().is_none() && journal.tail().is_failing() {
+            let source = std::io::Error::other("the disk does not take what was written to it");
+            self.note(Err(AuditStoreError::Io { what: "sync", source }.into()));
         }
         if self.problem().is_some() && now.monotonic.saturating_sub(state.tried_at) >= RETRY_EVERY {
             state.tried_at = now.monotonic;

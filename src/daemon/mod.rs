@@ -165,7 +165,8 @@ pub fn run(config: &Config, clock: Clock, input: Input<'_>) -> Result<(), Daemon
     let auditor = Auditor::open(config, clock.now());
     let reporter = Reporter::new(config, clock);
     let board = StatusBoard::default();
-    let store = delivery::store(&config.broker)?;
+    let mut store = delivery::store(&config.broker)?;
+    store.keep_for(auditor.log_of_outbox());
     let list = device.list_status();
     let first = reporter.status(&Condition::Starting, list.as_ref(), store.health().problem);
     let screen = Box::new(device.screen(clock));

@@ -14,7 +14,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::event::{EventKind, ListState, Stats, Status};
 use super::inbound::{Mailbox, Receipt};
-use super::outbox::Together;
+use super::outbox::Batch;
 use super::revoked::RevokedCandidates;
 use super::snapshot::Snapshot;
 use super::topics::AuditSaying;
@@ -81,6 +81,8 @@ pub(super) struct Exchange {
     replies_dropped: AtomicU64,
     /// What the broker kept for this device has all come once, and was dealt with.
     heard: AtomicBool,
+    /// The outbox takes what is carried for the audit log, as far as the thread knows.
+    carries: AtomicBool,
     pub(super) mailbox: Mailbox,
 }
 
@@ -149,6 +151,16 @@ impl Exchange {
         self.not_taken.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Whether the outbox takes what is carried for the audit log.
+    pub(super) fn carries(&self) -> bool {
+        self.carries.load(Ordering::Relaxed)
+    }
+
+    /// Shows that.
+    pub(super) fn show_carries(&self, carries: bool) {
+        self.carries.store(carries, Ordering::Relaxed);
+    }
+
     /// What the broker kept for this device has all come, and was dealt with.
     pub(super) fn all_heard(&self) {
         if !self.heard.swap(true, Ordering::Relaxed) {
@@ -185,7 +197,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// One input of the thread.
 pub(super) enum WorkerInput {
-    Events(Together),
+    Events(Batch),
     Requested(Box<Requested>),
     /// The handle was dropped.
     Orphaned,
@@ -193,7 +205,7 @@ pub(super) enum WorkerInput {
 
 /// The thread's end of the exchange.
 pub(super) struct Inputs {
-    pub(super) events: mpsc::Receiver<Together>,
+    pub(super) events: mpsc::Receiver<Batch>,
     pub(super) exchange: Arc<Exchange>,
 }
 

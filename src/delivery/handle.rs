@@ -21,7 +21,9 @@ use super::event::{
 use super::exchange::{CHANNEL, Exchange, Inputs, StopTimes};
 use super::inbound::{Inbound, Receipt, Screen, TakesNothing};
 use super::outbox::ledger::Ledger;
-use super::outbox::{self, EventRecord, MAX_EVENT, MemoryStore, Outbox, Store, Together};
+use super::outbox::{
+    self, Batch, Carried, EventRecord, MAX_EVENT, MemoryStore, Outbox, Store, Together,
+};
 use super::revoked::RevokedCandidates;
 use super::session::{self, Session};
 use super::signer::Signer;
@@ -102,7 +104,7 @@ pub enum NotTaken {
 /// `offline`.
 #[derive(Debug)]
 pub struct Delivery {
-    events: mpsc::Sender<Together>,
+    events: mpsc::Sender<Batch>,
     exchange: Arc<Exchange>,
     device: DeviceId,
     expiry: Duration,
@@ -190,6 +192,7 @@ impl Delivery {
         }
         let (events, inbox) = mpsc::channel(CHANNEL);
         let exchange = Arc::new(Exchange::default());
+        exchange.show_carries(session.outbox().carries());
         let worker = DeliveryWorker::new(
             config,
             Names { url, client_id, device: device.clone(), topics },
@@ -262,8 +265,27 @@ impl Delivery {
     /// # Errors
     /// Where they are not taken, none of them; each is counted.
     pub fn publish_together(&self, events: Together) -> Result<(), NotTaken> {
-        let number = events.len();
-        self.hand_over(events)
+        self.publish_batch(Batch { events, carried: None })
+    }
+
+    /// Whether the outbox is likely to take what is carried for the audit log. Never blocks.
+    pub fn carries(&self) -> bool {
+        self.exchange.carries()
+    }
+
+    /// The same as [`Delivery::publish_together`] of events that carry a record of the audit log:
+    /// none is published before the record is durable, by the outbox's own write or on the log's
+    /// disk, and the checkpoint after it. Never blocks.
+    ///
+    /// # Errors
+    /// Where they are not taken, none of them; each is counted.
+    pub fn publish_carrying(&self, events: Together, carried: Carried) -> Result<(), NotTaken> {
+        self.publish_batch(Batch { events, carried: Some(carried) })
+    }
+
+    fn publish_batch(&self, batch: Batch) -> Result<(), NotTaken> {
+        let number = batch.events.len();
+        self.hand_over(batch)
             .inspect_err(|_| (0..number).for_each(|_| self.exchange.count_not_taken()))
     }
 
@@ -318,7 +340,8 @@ impl Delivery {
     fn try_publish(&self, candidate: Candidate, now: Now) -> Result<EventId, NotTaken> {
         let event = self.event(candidate, now)?;
         let id = event.id;
-        self.hand_over(Together::from_iter([event])).map(|()| id)
+        let events = Together::from_iter([event]);
+        self.hand_over(Batch { events, carried: None }).map(|()| id)
     }
 
     fn event(&self, candidate: Candidate, now: Now) -> Result<EventRecord, NotTaken> {
@@ -336,8 +359,8 @@ impl Delivery {
         Ok(session::record(id, expires, payload))
     }
 
-    fn hand_over(&self, events: Together) -> Result<(), NotTaken> {
-        match self.events.try_send(events) {
+    fn hand_over(&self, batch: Batch) -> Result<(), NotTaken> {
+        match self.events.try_send(batch) {
             Ok(()) => Ok(()),
             Err(mpsc::error::TrySendError::Full(_)) => Err(NotTaken::Busy),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(NotTaken::Ended),

@@ -50,6 +50,7 @@ mod leave;
 pub(super) mod ledger;
 mod store;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use time::OffsetDateTime;
@@ -60,8 +61,8 @@ pub use self::flight::{
     AckOutcome, AsideReason, MAX_ASIDE, MAX_REFUSALS, MAX_UNHEARD_WAIT, Settled,
 };
 pub use self::store::{
-    EventRecord, Lost, MemoryStore, OutboxStoreError, QueuePosition, Recovered, Store, StoreHealth,
-    Stored, nanoseconds,
+    CarriedLog, EventRecord, Lost, MemoryStore, OutboxStoreError, QueuePosition, Recovered, Store,
+    StoreHealth, Stored, nanoseconds,
 };
 use crate::backoff::{Backoff, NO_JITTER};
 use crate::clock::Now;
@@ -76,6 +77,39 @@ const MAX_BEGUN: usize = MAX_WINDOW + MAX_ASIDE + 1;
 pub const TOGETHER: usize = 3;
 /// Events that are stored by one write and one sync, in their order.
 pub type Together = heapless::Vec<EventRecord, TOGETHER>;
+/// For how long a store may keep what it holds for the audit log alone: one sync of the log settles
+/// what came meanwhile.
+const KEPT_FOR_LOG: Duration = Duration::from_secs(30);
+/// What goes with events to the disk so that the audit log need not be synced for them.
+#[derive(Clone)]
+pub struct Carried {
+    /// For the store, which does not look into it.
+    pub bytes: Vec<u8>,
+    /// Records that the log has with it.
+    pub records: u64,
+    /// The log.
+    pub log: Arc<dyn CarriedLog>,
+    /// The log's checkpoint, which may be published once all is durable.
+    pub checkpoint: String,
+    /// What is said to witnesses then.
+    pub announcement: Option<String>,
+}
+
+impl std::fmt::Debug for Carried {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Carried").field("records", &self.records).finish_non_exhaustive()
+    }
+}
+
+/// Events that are stored by one write, and what goes with them.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// In their order.
+    pub events: Together,
+    /// For the audit log.
+    pub carried: Option<Carried>,
+}
+
 /// Largest event in bytes; a crop of [`super::event::MAX_CROP`] in base64 fits.
 pub const MAX_EVENT: usize = 128 * 1024;
 
@@ -144,6 +178,8 @@ pub struct Outbox<S> {
     reading: Backoff,
     /// Events are lost where the process ends.
     in_memory: bool,
+    /// Since when the store keeps something for the audit log alone.
+    kept_since: Option<Duration>,
     counters: Counters,
     witness: Option<Box<dyn Witness>>,
 }
@@ -184,6 +220,7 @@ impl<S: Store> Outbox<S> {
             stalled: false,
             reading: Backoff::new(Duration::from_secs(1), Duration::from_secs(60)),
             in_memory: false,
+            kept_since: None,
             witness: None,
         })
     }
@@ -252,6 +289,48 @@ impl<S: Store> Outbox<S> {
         }
         self.store_together(&mut together, now, &mut refused);
         refused
+    }
+
+    /// Takes all of the events, with what they carry for the audit log, by one write and one sync;
+    /// false where they cannot be taken so: nothing is taken then.
+    pub fn append_carrying(&mut self, records: &[EventRecord], carried: &[u8], now: Now) -> bool {
+        let bytes: usize = records.iter().map(|r| r.payload.len()).sum();
+        let is_good = |r: &EventRecord| r.payload.len() <= MAX_EVENT && r.expires > now.wall;
+        let together: heapless::Vec<&EventRecord, TOGETHER> = records.iter().collect();
+        let fit = self.events + records.len() <= self.limits.events
+            && self.bytes + bytes <= self.limits.bytes;
+        if !fit || !records.iter().all(is_good) {
+            return false;
+        }
+        if self.store.append_carrying(self.next_position, &together, carried).is_err() {
+            // They may be on the disk all the same.
+            self.next_position += records.len() as u64;
+            return false;
+        }
+        self.events += records.len();
+        self.bytes += bytes;
+        records.iter().for_each(|record| self.taken(record, now));
+        true
+    }
+
+    /// Whether [`Outbox::append_carrying`] is likely to take events.
+    pub fn carries(&self) -> bool {
+        self.store.carries()
+    }
+
+    /// Lets go of what is kept for the audit log alone: at once where the log needs it no more,
+    /// otherwise after a while, or where it is the end.
+    pub fn let_go_of_carried(&mut self, now: Now, end: bool) {
+        if !self.store.waits_for_log() {
+            self.kept_since = None;
+            return;
+        }
+        let since = *self.kept_since.get_or_insert(now.monotonic);
+        let settle = end || now.monotonic.saturating_sub(since) >= KEPT_FOR_LOG;
+        self.store.let_go_of_carried(settle);
+        if settle {
+            self.kept_since = None;
+        }
     }
 
     /// Stores events that have their places; one by one where the store does not take them as one.

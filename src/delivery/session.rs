@@ -81,6 +81,8 @@ pub struct Session<S> {
     /// The newest signed checkpoint of the audit log, and whether it is to be published.
     checkpoint: Vec<u8>,
     checkpoint_due: bool,
+    /// No checkpoint is published until one is set.
+    withdrawn: bool,
     /// What the broker keeps was compared on this connection: a checkpoint of now may replace it.
     compared: bool,
     /// What is said to witnesses on this connection.
@@ -134,6 +136,7 @@ impl<S: Store> Session<S> {
             list_state_stage: ReportStage::Settled,
             checkpoint: Vec::new(),
             checkpoint_due: false,
+            withdrawn: false,
             compared: false,
             said: VecDeque::new(),
             replies: VecDeque::new(),
@@ -180,6 +183,11 @@ impl<S: Store> Session<S> {
         self.outbox.append_together(records, now)
     }
 
+    /// The same with what they carry for the audit log; false where they are not taken so.
+    pub fn enqueue_carrying(&mut self, records: &[EventRecord], carried: &[u8], now: Now) -> bool {
+        self.outbox.append_carrying(records, carried, now)
+    }
+
     /// Whether candidates are held back, as some of them may be revoked.
     pub fn hold(&mut self, hold: bool) {
         self.held = hold;
@@ -189,6 +197,12 @@ impl<S: Store> Session<S> {
     pub fn sweep(&mut self, now: Now) {
         self.outbox.expire(now);
         self.outbox.flush();
+        self.outbox.let_go_of_carried(now, false);
+    }
+
+    /// At the end: nothing is kept that is of no use to the next start.
+    pub fn let_go_of_carried(&mut self, now: Now) {
+        self.outbox.let_go_of_carried(now, true);
     }
 
     /// The status from now on; it is published at once and on every connection.
@@ -220,8 +234,28 @@ impl<S: Store> Session<S> {
     /// The newest checkpoint of the audit log; it is published once, and on every connection. An
     /// empty one is none: nothing is published any more.
     pub fn set_checkpoint(&mut self, note: String) {
-        self.checkpoint_due = !note.is_empty();
-        self.checkpoint = note.into_bytes();
+        self.withdrawn = note.is_empty();
+        if !self.is_behind(&note) {
+            self.checkpoint_due = !note.is_empty();
+            self.checkpoint = note.into_bytes();
+        }
+    }
+
+    /// The same of a candidate whose record became durable: a newer one may have been set before,
+    /// and none is published once they were withdrawn.
+    pub fn advance_checkpoint(&mut self, note: String) {
+        if !self.withdrawn {
+            self.set_checkpoint(note);
+        }
+    }
+
+    /// Whether a longer checkpoint of the same log is there.
+    fn is_behind(&self, note: &str) -> bool {
+        let had = std::str::from_utf8(&self.checkpoint).ok().and_then(log_and_size);
+        match (had, log_and_size(note)) {
+            (Some((log, had)), Some((same, size))) => log == same && size < had,
+            _ => false,
+        }
     }
 
     /// Says something to witnesses, if this connection is up: what was said before a new one would
@@ -492,6 +526,12 @@ impl<S: Store> Session<S> {
         }
         self.handed.push_back(what).expect("next() hands nothing over beyond MAX_HANDED");
     }
+}
+
+/// The first two lines of a checkpoint.
+fn log_and_size(note: &str) -> Option<(&str, u64)> {
+    let (log, rest) = note.split_once('\n')?;
+    Some((log, rest.split_once('\n')?.0.parse().ok()?))
 }
 
 /// A record of an event as it will be queued.

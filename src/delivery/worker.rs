@@ -21,12 +21,12 @@ use super::exchange::{Inputs, Requested, StopTimes, WorkerInput};
 use super::failure::{self, LinkFailure};
 use super::hearing::Hearing;
 use super::inbound::Screen;
-use super::outbox::{AppendError, EventRecord, Store};
+use super::outbox::{AppendError, Batch, EventRecord, Store};
 use super::revoked::RevokedCandidates;
 use super::session::Session;
 use super::snapshot::{Snapshot, StopReport};
 use super::tls::peer::CertificateEnds;
-use super::topics::{DeviceId, Topics};
+use super::topics::{AuditSaying, DeviceId, Topics};
 use crate::backoff::Backoff;
 use crate::clock::{Clock, Now};
 
@@ -93,6 +93,9 @@ pub(super) struct DeliveryWorker {
     pub(super) last_failure: Option<String>,
     /// Revocations whose candidates could not all be looked at.
     revoking: Vec<RevokedCandidates>,
+    /// Candidates whose records are on no disk, neither the outbox's nor the log's: they are not
+    /// published before.
+    unrecorded: Vec<Batch>,
     /// When [`DeliveryWorker::sweep`] last did something.
     swept: Duration,
     backoff: Backoff,
@@ -129,6 +132,7 @@ impl DeliveryWorker {
             connections: 0,
             last_failure: None,
             revoking: Vec::new(),
+            unrecorded: Vec::new(),
             swept: Duration::ZERO,
             backoff: Backoff::new(RETRY.0, RETRY.1),
             panics: 0,
@@ -220,12 +224,14 @@ impl DeliveryWorker {
     }
 
     fn stop_report(&mut self, stopped_published: bool) -> StopReport {
+        self.retry_unrecorded();
+        self.session.let_go_of_carried(self.clock.now());
         self.report();
         let outbox = self.session.outbox();
         StopReport {
             stopped_published,
             undelivered: outbox.len(),
-            lost: outbox.store_health().in_memory,
+            lost: outbox.store_health().in_memory + self.unrecorded.len(),
             snapshot: self.inputs.exchange.snapshot(),
         }
     }
@@ -260,14 +266,59 @@ impl DeliveryWorker {
     /// Acts on an input; true where the handle is gone.
     pub(super) fn take(&mut self, input: WorkerInput) -> bool {
         match input {
-            WorkerInput::Events(events) => self.enqueue(&events),
+            WorkerInput::Events(batch) => self.enqueue(batch),
             WorkerInput::Requested(requested) => self.take_requested(*requested),
             WorkerInput::Orphaned => return true,
         }
         false
     }
 
-    fn enqueue(&mut self, events: &[EventRecord]) {
+    /// Takes what is handed over, after what waits for a disk.
+    fn enqueue(&mut self, batch: Batch) {
+        self.retry_unrecorded();
+        self.enqueue_one(batch);
+    }
+
+    fn retry_unrecorded(&mut self) {
+        for batch in std::mem::take(&mut self.unrecorded) {
+            self.enqueue_one(batch);
+        }
+    }
+
+    /// Nothing is in the outbox before the log's record of it is durable: with the outbox's own
+    /// write, or where it takes none, on the log's disk.
+    fn enqueue_one(&mut self, batch: Batch) {
+        let Batch { events, carried: Some(carried) } = &batch else {
+            self.store(&batch.events);
+            return;
+        };
+        if self.session.enqueue_carrying(events, &carried.bytes, self.clock.now()) {
+            carried.log.covered(carried.records);
+        } else if let Err(error) = carried.log.settle() {
+            log::error!(
+                "A candidate waits, as no disk takes its record: records={} error={error}.",
+                carried.records
+            );
+            self.unrecorded.push(batch);
+            self.show_carries();
+            return;
+        } else {
+            self.store(events);
+        }
+        let Some(carried) = batch.carried else { return };
+        self.session.advance_checkpoint(carried.checkpoint);
+        if let Some(announcement) = carried.announcement {
+            self.session.say(AuditSaying::Consistency, announcement);
+        }
+        self.show_carries();
+    }
+
+    fn show_carries(&self) {
+        let carries = self.unrecorded.is_empty() && self.session.outbox().carries();
+        self.inputs.exchange.show_carries(carries);
+    }
+
+    fn store(&mut self, events: &[EventRecord]) {
         for (id, error) in self.session.enqueue(events, self.clock.now()) {
             match error {
                 AppendError::Store(_) => log::error!("An event is lost: id={id} error={error}."),
@@ -291,8 +342,8 @@ impl DeliveryWorker {
         }
         if !requested.revoke.is_empty() {
             // What was decided before the revocation is in the channel by now.
-            while let Ok(events) = self.inputs.events.try_recv() {
-                self.enqueue(&events);
+            while let Ok(batch) = self.inputs.events.try_recv() {
+                self.enqueue(batch);
             }
         }
         self.revoking.extend(requested.revoke);
@@ -325,8 +376,8 @@ impl DeliveryWorker {
         if requested.stop.is_some() {
             self.stop = requested.stop;
             // The handle is consumed by then: what is in the channel is all there will be.
-            while let Ok(events) = self.inputs.events.try_recv() {
-                self.enqueue(&events);
+            while let Ok(batch) = self.inputs.events.try_recv() {
+                self.enqueue(batch);
             }
         }
     }
@@ -334,8 +385,11 @@ impl DeliveryWorker {
     /// Wipes what was revoked. Where the store cannot be read for now, no candidate goes out until
     /// all that wait were looked at.
     fn revoke(&mut self, now: Now) {
-        let Self { revoking, session, .. } = self;
+        let Self { revoking, session, unrecorded, .. } = self;
         revoking.retain(|revoked| {
+            for batch in unrecorded.iter_mut() {
+                batch.events.retain(|event| !revoked.covers(&event.payload));
+            }
             let (wiped, complete) = session.revoke(|payload| revoked.covers(payload), now);
             log::info!(
                 "Undelivered candidates of what was revoked are wiped: list={} wiped={wiped} \
@@ -356,6 +410,7 @@ impl DeliveryWorker {
             return;
         }
         self.swept = now.monotonic;
+        self.retry_unrecorded();
         self.session.sweep(now);
         if !self.revoking.is_empty() {
             self.revoke(now);
@@ -371,6 +426,7 @@ impl DeliveryWorker {
     }
 
     pub(super) fn report(&mut self) {
+        self.show_carries();
         let outbox_oldest_seconds = self.oldest_seconds();
         let outbox = self.session.outbox();
         let (stripped, too_large) = self.session.diminished();
@@ -415,3 +471,6 @@ impl DeliveryWorker {
 pub(super) fn random() -> u32 {
     getrandom::u32().unwrap_or(u32::MAX / 2)
 }
+
+#[cfg(test)]
+mod tests;

@@ -45,6 +45,7 @@ import mmap
 import os
 import pathlib
 import random
+import re
 import shutil
 import signal
 import socket
@@ -485,13 +486,13 @@ def on_disk(folder):
     found = {}
     for path in folder.glob("*.events"):
         data = path.read_bytes()
-        at = 32
-        while (at := data.find(b"\xffEV\xfe", at)) >= 0:
+        # Events, and events that carry their record of the audit log.
+        for event in re.finditer(rb"\xffE[VL]\xfe", data):
+            at = event.start()
             (length,) = struct.unpack_from("<I", data, at + 4)
             payload = data[at + 48 : at + 48 + length]
             if len(data) >= at + 52 + length:  # Whole.
                 found[uuid(data[at + 16 : at + 32])] = hashlib.sha256(payload).hexdigest()
-            at += 4
     return found
 
 

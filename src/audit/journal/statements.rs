@@ -27,12 +27,28 @@ impl Journal {
     /// # Errors
     /// Where the log cannot be read, or its checkpoint not be kept.
     pub fn answer(&mut self, request: &WitnessRequest) -> Result<String, JournalError> {
+        // Who asks without end writes nothing to the disk.
+        if self.note_of_now().is_none() {
+            self.checkpoint()?;
+        }
+        self.make_durable()?;
+        self.answer_once_durable(request)
+    }
+
+    fn note_of_now(&self) -> Option<&str> {
+        let (size, note) = self.signed.as_ref()?;
+        (*size == self.store.size()).then_some(note)
+    }
+
+    /// The same, to be said only once the log's records are durable; the checkpoint was signed.
+    fn answer_once_durable(&self, request: &WitnessRequest) -> Result<String, JournalError> {
         let (size, origin) = (self.store.size(), self.origin.clone());
         let old = request.old.min(size);
         let path = consistency(&self.store, old, size)?;
-        // Who asks without end writes nothing to the disk.
-        let signed = self.signed.clone().filter(|(records, _)| *records == size);
-        let note = signed.map_or_else(|| self.checkpoint(), |(_, note)| Ok(note))?;
+        let note = match self.note_of_now() {
+            Some(note) => note.to_owned(),
+            None => Checkpoint::new(&origin, size, self.store.root()).sign(&self.identity)?,
+        };
         let submission = Submission { old, path, note };
         let answer = ConsistencyAnswer { origin, nonce: request.nonce, submission };
         Ok(answer.sign(&self.origin, &self.identity)?)
@@ -44,15 +60,28 @@ impl Journal {
     /// # Errors
     /// As [`Journal::answer`].
     pub fn announce(&mut self, old: u64) -> Result<String, JournalError> {
-        let origin = self.origin.clone();
-        self.answer(&WitnessRequest { origin, nonce: Nonce::NONE, old })
+        self.answer(&self.unasked(old))
+    }
+
+    /// The same of a record that is [covered](Journal::record_covered): to be said with its
+    /// checkpoint, and no sooner.
+    ///
+    /// # Errors
+    /// Where the log cannot be read.
+    pub fn announce_covered(&self, old: u64) -> Result<String, JournalError> {
+        self.answer_once_durable(&self.unasked(old))
+    }
+
+    fn unasked(&self, old: u64) -> WitnessRequest {
+        WitnessRequest { origin: self.origin.clone(), nonce: Nonce::NONE, old }
     }
 
     /// The signed question to witnesses whether they have seen a newer log.
     ///
     /// # Errors
-    /// Where the origin cannot name a key.
+    /// Where the origin cannot name a key, or what it says is not on the disk.
     pub fn challenge(&self, nonce: Nonce) -> Result<String, JournalError> {
+        self.make_durable()?;
         let (origin, size, root) = (self.origin.clone(), self.store.size(), self.store.root());
         Ok(Challenge { origin, nonce, size, root }.sign(&self.origin, &self.identity)?)
     }

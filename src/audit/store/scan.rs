@@ -1,5 +1,8 @@
 //! The bytes of a log, read from its beginning: records, and what is left of one that was never
 //! finished.
+//!
+//! Where a record is not whole and the outbox holds it, that one is read instead: it was never
+//! synced here, and a power cut may have left anything of it.
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Seek};
 
@@ -7,6 +10,7 @@ use super::super::note::MAX_NAME;
 use super::super::record::MAX_RECORD;
 use super::super::tree::TreeHash;
 use super::AuditStoreError;
+use super::carried::CarriedRecords;
 
 const MAGIC: &str = "watchpost audit log v1\n";
 /// Bytes of a frame before its record.
@@ -25,6 +29,8 @@ pub struct LogScan {
     pub length: u64,
     /// Bytes behind it, of a record that was never finished.
     pub torn: u64,
+    /// Records that are not whole in the file, and that the outbox holds.
+    pub mended: u64,
 }
 
 /// The first bytes of a log.
@@ -58,11 +64,37 @@ pub fn scan(
     log: impl Read + Seek,
     mut each: impl FnMut(u64, TreeHash, &[u8]),
 ) -> Result<LogScan, AuditStoreError> {
+    scan_with(log, &CarriedRecords::default(), |found| each(found.index, found.leaf, found.record))
+}
+
+/// A record as it is read.
+pub struct ReadRecord<'a> {
+    /// Its place.
+    pub index: u64,
+    /// Its leaf's hash.
+    pub leaf: TreeHash,
+    /// Its bytes.
+    pub record: &'a [u8],
+    /// Where its frame begins in the file, if the file does not have it.
+    pub missing_at: Option<u64>,
+}
+
+/// Reads a log together with the records that an outbox holds for it.
+///
+/// # Errors
+/// As [`scan`], and where the outbox holds another record than the log, or one that comes after
+/// what the log ends with.
+pub fn scan_with(
+    log: impl Read + Seek,
+    outbox: &CarriedRecords,
+    mut each: impl FnMut(ReadRecord<'_>),
+) -> Result<LogScan, AuditStoreError> {
     let at = AuditStoreError::at;
     let mut log = BufReader::with_capacity(2 * MAX_FRAME, log);
     log.rewind().map_err(at("read"))?;
     let origin = read_header(&mut log)?;
-    let mut found = LogScan { length: header(&origin).len() as u64, origin, records: 0, torn: 0 };
+    let length = header(&origin).len() as u64;
+    let mut found = LogScan { length, origin, records: 0, torn: 0, mended: 0 };
     // What was read and not looked at, from `used` on.
     let (mut bytes, mut used) = (Vec::with_capacity(2 * MAX_FRAME), 0);
     loop {
@@ -72,22 +104,36 @@ pub fn scan(
             let wanted = (2 * MAX_FRAME - bytes.len()) as u64;
             log.by_ref().take(wanted).read_to_end(&mut bytes).map_err(at("read"))?;
         }
-        let rest = &bytes[used..];
-        if rest.is_empty() {
-            return Ok(found);
-        }
-        let Some((record, leaf)) = unframe(rest) else {
-            return torn(rest, found);
+        let (rest, index) = (&bytes[used..], found.records);
+        let length = match (unframe(rest), outbox.get(index)) {
+            (Some((record, _)), Some(carried)) if record != carried => {
+                return Err(AuditStoreError::Conflict { index });
+            }
+            (Some((record, leaf)), _) => {
+                each(ReadRecord { index, leaf, record, missing_at: None });
+                HEAD + record.len()
+            }
+            (None, Some(record)) => {
+                found.mended += 1;
+                let (leaf, missing_at) = (TreeHash::leaf(record), Some(found.length));
+                each(ReadRecord { index, leaf, record, missing_at });
+                HEAD + record.len()
+            }
+            // What the outbox holds was signed, and is not what comes next.
+            (None, None) if outbox.size() > index => {
+                return Err(AuditStoreError::RolledBack { found: index, signed: outbox.size() });
+            }
+            (None, None) if rest.is_empty() => return Ok(found),
+            (None, None) => return torn(rest, found),
         };
-        each(found.records, leaf, record);
         found.records += 1;
-        found.length += (HEAD + record.len()) as u64;
-        used += HEAD + record.len();
+        found.length += length as u64;
+        used += length.min(rest.len());
     }
 }
 
-/// What is not a record is the rest of one only where no other follows it: an append is synced
-/// before the next one begins.
+/// What is not a record is the rest of one only where no other follows it: an append is durable,
+/// here or in the outbox, before the next one begins.
 fn torn(rest: &[u8], found: LogScan) -> Result<LogScan, AuditStoreError> {
     let others = (1..rest.len()).any(|at| unframe(&rest[at..]).is_some());
     if rest.len() > MAX_FRAME || others {

@@ -185,11 +185,14 @@ impl LogFile for Failing {
 }
 
 fn failing(folder: &Path) -> (AuditStore<Failing>, Arc<Mutex<Failures>>) {
-    let AuditStore { folder, file, length, edge, nodes, unclean, writes, torn, _lock } =
+    let AuditStore { folder, tail, edge, nodes, writes, torn, mended, _lock } =
         open(folder).unwrap();
     let plan = Arc::<Mutex<Failures>>::default();
+    let length = tail.length();
+    let file = Arc::into_inner(tail).expect("nobody else has it").into_file();
     let file = Failing { file, plan: plan.clone() };
-    (AuditStore { folder, file, length, edge, nodes, unclean, writes, torn, _lock }, plan)
+    let tail = Arc::new(LogTail::new(&folder, file, edge.size(), length));
+    (AuditStore { folder, tail, edge, nodes, writes, torn, mended, _lock }, plan)
 }
 
 proptest! {
@@ -247,7 +250,7 @@ fn what_is_written_is_counted_by_bytes_and_by_how_often_the_disk_was_waited_for(
     store.keep_cosigned("the same and a line").unwrap();
     // One finished node a record, and one above the first two.
     let bytes = store.bytes() - before + 32 * tree::finished(3) + 12 + 19;
-    assert_eq!(store.writes(), LogWrites { records: 3, bytes, syncs: 5 });
+    assert_eq!(store.writes(), LogWrites { records: 3, bytes, syncs: 5, covered: 0 });
     assert_eq!(read_cosigned(dir.path()).unwrap().as_deref(), Some("the same and a line"));
 }
 
@@ -291,4 +294,226 @@ fn a_rewritten_log_under_a_new_signature_is_found_out_by_what_witnesses_have_cos
     }
     fs::write(dir.path().join(COSIGNED), "x").unwrap();
     assert!(matches!(open(dir.path()), Err(AuditStoreError::Checkpoint(_))));
+}
+
+/// A log whose outbox stores what it carries, and what of both is on the disks.
+struct Device {
+    folder: tempfile::TempDir,
+    store: AuditStore,
+    key: crate::watchlist::keys::SecretKey,
+    /// All records that were appended.
+    records: Vec<Vec<u8>>,
+    /// What the outbox has on its disk.
+    outbox: Vec<Vec<u8>>,
+    /// The log as its last sync left it, in bytes and records.
+    synced: (Vec<u8>, usize),
+    /// Records that the newest checkpoint on a disk covers.
+    signed: u64,
+}
+
+impl Device {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path()).unwrap();
+        let key = crate::watchlist::keys::SecretKey::from_seed(&[1; 32]);
+        let synced = (fs::read(folder.path().join(LOG)).unwrap(), 0);
+        Self { folder, store, key, records: Vec::new(), outbox: Vec::new(), synced, signed: 0 }
+    }
+
+    fn log(&self) -> Vec<u8> {
+        fs::read(self.folder.path().join(LOG)).unwrap()
+    }
+
+    fn append(&mut self, length: usize, durability: Durability) {
+        let record = vec![self.records.len() as u8 + 1; length];
+        self.store.append_as(&record, durability).unwrap();
+        self.records.push(record);
+        if durability == Durability::Synced {
+            self.synced = (self.log(), self.records.len());
+        }
+    }
+
+    /// Appends a record that the outbox's write will cover: what that has to store.
+    fn carried(&mut self, length: usize) -> Vec<u8> {
+        self.append(length, Durability::Covered);
+        let size = self.store.size();
+        let now = Checkpoint::new(ORIGIN, size, self.store.root());
+        let note = now.sign(&self.key).unwrap();
+        self.store.tail().remember(note.clone());
+        carried(size - 1, &note, self.records.last().unwrap())
+    }
+
+    /// The outbox has stored it.
+    fn cover(&mut self, bytes: Vec<u8>) {
+        self.outbox.push(bytes);
+        self.signed = self.store.size();
+        self.store.tail().cover(self.signed);
+    }
+
+    fn settle(&mut self) {
+        self.store.settle().unwrap();
+        self.synced = (self.log(), self.records.len());
+        self.outbox.clear();
+    }
+
+    /// Opens the log again over `log`.
+    fn reopen(self, log: &[u8]) -> (Result<AuditStore, AuditStoreError>, tempfile::TempDir) {
+        let Self { folder, store, outbox, .. } = self;
+        drop(store);
+        fs::write(folder.path().join(LOG), log).unwrap();
+        let found = CarriedRecords::of(ORIGIN, outbox.iter().map(Vec::as_slice)).unwrap();
+        (AuditStore::open_with(folder.path(), ORIGIN, &found), folder)
+    }
+}
+
+/// What a power cut leaves of `written`, of which `synced` is certain: blocks of what came after are
+/// there, are empty, or hold anything, and the size is any.
+fn cut(synced: &[u8], written: &[u8], size: usize, blocks: &[u8]) -> Vec<u8> {
+    let mut left = written[..synced.len() + size % (written.len() - synced.len() + 1)].to_vec();
+    for (at, byte) in left.iter_mut().enumerate().skip(synced.len()) {
+        match blocks[at / 16 % blocks.len()] % 4 {
+            0 => *byte = 0,
+            1 => *byte = 0x5a,
+            _ => {}
+        }
+    }
+    left
+}
+
+#[derive(Debug, Clone, Copy)]
+enum LogStep {
+    /// Appended, and covered by the outbox.
+    Covered(usize),
+    Synced(usize),
+    Settle,
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+    #[test]
+    fn after_a_power_cut_a_log_has_each_record_that_it_or_the_outbox_had_on_a_disk(
+        steps in prop::collection::vec(prop_oneof![
+            5 => (1usize..60).prop_map(LogStep::Covered),
+            1 => (1usize..60).prop_map(LogStep::Synced),
+            1 => Just(LogStep::Settle),
+        ], 1..12),
+        // A last one that was under way: whether the outbox had it on its disk.
+        last in prop::option::of((1usize..60, any::<bool>())),
+        size: prop::sample::Index,
+        blocks in prop::collection::vec(any::<u8>(), 1..20),
+    ) {
+        let mut device = Device::new();
+        for step in steps {
+            match step {
+                LogStep::Covered(length) => {
+                    let bytes = device.carried(length);
+                    device.cover(bytes);
+                }
+                LogStep::Synced(length) => device.append(length, Durability::Synced),
+                LogStep::Settle => device.settle(),
+            }
+        }
+        let mut durable = device.records.len();
+        if let Some((length, is_stored)) = last {
+            let bytes = device.carried(length);
+            if is_stored {
+                device.outbox.push(bytes);
+                device.signed = device.store.size();
+                durable += 1;
+            }
+        }
+        let (in_outbox, signed) = (device.outbox.len(), device.signed);
+        let (all, log) = (device.records.clone(), device.log());
+        let left = cut(&device.synced.0, &log, size.index(log.len()), &blocks);
+        let (store, folder) = device.reopen(&left);
+        let store = store.unwrap();
+        let found = store.size() as usize;
+        prop_assert!((durable..=all.len()).contains(&found), "{durable} {found} {}", all.len());
+        prop_assert_eq!(&records(folder.path())[..], &all[..found]);
+        if in_outbox > 0 {
+            let note = read_checkpoint(folder.path()).unwrap().expect("it was in the outbox");
+            prop_assert_eq!(tree_in(&note, ORIGIN).unwrap().size, signed);
+        }
+        let root = store.root();
+        drop(store);
+        let alone = open(folder.path()).unwrap();
+        prop_assert_eq!(alone.root(), root, "the outbox is needed no more");
+    }
+}
+
+#[test]
+fn what_the_outbox_does_not_explain_is_refused() {
+    let device = || {
+        let mut device = Device::new();
+        device.append(40, Durability::Synced);
+        for _ in 0..3 {
+            let bytes = device.carried(40);
+            device.cover(bytes);
+        }
+        device
+    };
+    // All of them are mended.
+    let (log, synced) = (device().log(), device().synced.0.len());
+    let (store, _folder) = device().reopen(&log[..synced]);
+    assert_eq!(store.map(|store| (store.size(), store.mended())).unwrap(), (4, 3));
+    // One that comes after what is missing.
+    let mut gap = device();
+    gap.outbox.remove(0);
+    let refused = gap.reopen(&log[..synced]).0.unwrap_err();
+    assert!(matches!(refused, AuditStoreError::RolledBack { found: 1, signed: 4 }), "{refused}");
+    // A whole record that is another.
+    let other = [&[9; 40][..]].map(|record| scan::frame(&TreeHash::leaf(record), record)).concat();
+    let rewritten = [&log[..synced], &other].concat();
+    let refused = device().reopen(&rewritten).0.unwrap_err();
+    assert!(matches!(refused, AuditStoreError::Conflict { index: 1 }), "{refused}");
+    // A record before those that the outbox has.
+    let mut damaged = log.clone();
+    damaged[synced - 1] ^= 1;
+    let refused = device().reopen(&damaged).0.unwrap_err();
+    assert!(matches!(refused, AuditStoreError::RolledBack { found: 0, .. }), "{refused}");
+    // Another log's roots.
+    let mut forged = device();
+    let note = Checkpoint::new(ORIGIN, 4, TreeHash([7; 32])).sign(&forged.key).unwrap();
+    forged.outbox[2] = carried(3, &note, forged.records.last().unwrap());
+    let refused = forged.reopen(&log).0.unwrap_err();
+    assert!(matches!(refused, AuditStoreError::Rewritten { signed: 4 }), "{refused}");
+    // Nothing was changed by any of them.
+    let mut whole = device();
+    let others =
+        Checkpoint::new("watchpost/gate-2", 9, TreeHash([7; 32])).sign(&whole.key).unwrap();
+    whole.outbox.push(carried(8, &others, b"another log's"));
+    assert_eq!(whole.reopen(&log).0.unwrap().size(), 4);
+    let read = |bytes: &[u8]| CarriedRecords::of(ORIGIN, [bytes]).map(|found| found.is_empty());
+    assert!(matches!(read(b"no record"), Err(AuditStoreError::Carried)));
+    let (one, two) = (device().outbox[0].clone(), device().outbox[0].clone());
+    let two = [&two[..two.len() - 1], b"x"].concat();
+    let both = CarriedRecords::of(ORIGIN, [&one[..], &two]).map(|found| found.is_empty());
+    assert!(matches!(both, Err(AuditStoreError::Conflict { index: 1 })));
+}
+
+#[test]
+fn one_record_at_most_is_durable_nowhere_and_none_that_was_covered_needs_a_sync() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut store, plan) = failing(dir.path());
+    for n in 1..=9u8 {
+        store.append_as(&[n; 40], Durability::Covered).unwrap();
+        store.tail().cover(store.size());
+    }
+    assert_eq!((store.writes().syncs, store.writes().covered), (0, 9));
+    assert!(store.tail().is_durable() && !store.tail().is_settled());
+    store.append_as(&[10; 40], Durability::Covered).unwrap();
+    assert!(!store.tail().is_durable());
+    // It is brought to the disk before the next one begins.
+    plan.lock().unwrap().sync = true;
+    assert!(store.append_as(&[11; 40], Durability::Covered).is_err());
+    assert!(store.tail().is_failing());
+    assert_eq!(store.size(), 10, "what was covered is never cut off");
+    // After a sync that failed nothing is known of what came before it: it is written again.
+    let path = dir.path().join(LOG);
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, &whole[..whole.len() - 500]).unwrap();
+    *plan.lock().unwrap() = Failures::default();
+    store.append(&[11; 40]).unwrap();
+    assert!(store.tail().is_settled() && !store.tail().is_failing());
+    assert_eq!(records(dir.path()), (1..=11u8).map(|n| vec![n; 40]).collect::<Vec<_>>());
 }

@@ -1,7 +1,7 @@
 //! `watchpost audit prove`, `submission` and `export`: what goes to those who do not have the log.
 
 use std::fs::{self, File};
-use std::io::Read as _;
+use std::io::{BufWriter, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -13,7 +13,7 @@ use crate::audit::note::SignedNote;
 use crate::audit::proof::{MAX_TEXT, Submission, TlogProof};
 use crate::audit::record::{AuditEvent, AuditRecord, CandidateRecord};
 use crate::audit::store::{self, LOG, LogScan};
-use crate::audit::tree::{consistency, inclusion, root_of};
+use crate::audit::tree::{TreeHash, consistency, inclusion, root_of};
 use crate::cli::{CliError, output};
 use crate::files::{self, replace};
 
@@ -85,18 +85,22 @@ pub fn submission(log: &LogReader, old: u64, json: bool) -> Result<ExitCode, Cli
 
 pub fn export(log: &LogReader, folder: &Path, json: bool) -> Result<ExitCode, CliError> {
     // First the checkpoint: the log that is read after it has all that it covers.
-    let note = store::read_checkpoint(&log.folder)?;
+    let note = log.kept_checkpoint()?;
     let cosigned = store::read_cosigned(&log.folder)?;
     let found = log.scan(|_, _| ())?;
     let made = fs::create_dir(folder);
     made.map_err(|e| format!("cannot make the folder {}: {e}", folder.display()))?;
-    let copy = || -> std::io::Result<()> {
-        let mut whole = File::open(log.folder.join(LOG))?.take(found.length);
-        let mut copied = File::create_new(folder.join(LOG))?;
-        std::io::copy(&mut whole, &mut copied)?;
-        copied.sync_all()
-    };
-    copy().map_err(|e| format!("cannot copy the log to {}: {e}", folder.display()))?;
+    let failed = |e| format!("cannot copy the log to {}: {e}", folder.display());
+    let copied = File::create_new(folder.join(LOG)).map_err(failed)?;
+    let mut copied = BufWriter::new(copied);
+    let mut written = copied.write_all(store::header(&found.origin).as_bytes());
+    log.scan(|index, record| {
+        // It may have grown.
+        if index < found.records && written.is_ok() {
+            written = copied.write_all(&store::frame(&TreeHash::leaf(record), record));
+        }
+    })?;
+    written.and_then(|()| copied.into_inner()?.sync_all()).map_err(failed)?;
     if let Some(note) = &note {
         replace(&folder.join(store::CHECKPOINT), note.as_bytes())?;
     }

@@ -11,7 +11,7 @@ use crate::audit::checkpoint::{CheckedCosignature, Checkpoint, cosignatures};
 use crate::audit::note::SignedNote;
 use crate::audit::proof::TlogProof;
 use crate::audit::record::{AuditEvent, AuditRecord, commitment, stamp_ms};
-use crate::audit::store;
+use crate::audit::store::{self, LogScan};
 use crate::audit::tree::root_of;
 use crate::cli::{CliError, output};
 
@@ -25,6 +25,8 @@ pub struct HeldLog {
     pub unsigned: u64,
     /// Bytes of a record that was never finished.
     pub torn: u64,
+    /// Records that only the outbox has.
+    pub in_outbox: u64,
 }
 
 fn of_checkpoint(checkpoint: &Checkpoint, cosigned: &[CheckedCosignature]) -> Value {
@@ -93,17 +95,20 @@ pub fn hold(log: &LogReader, keys: &VerifierKeys) -> Result<HeldLog, CliError> {
     }
     let unsigned = edge.size() - checkpoint.size;
     let covered = of.map_or(0, |of| of.size);
-    Ok(HeldLog { checkpoint, cosigned, covered, unsigned, torn: found.torn })
+    let LogScan { torn, mended: in_outbox, .. } = found;
+    Ok(HeldLog { checkpoint, cosigned, covered, unsigned, torn, in_outbox })
 }
 
 pub fn verify_log(log: &LogReader, keys: &VerifierKeys, json: bool) -> Result<ExitCode, CliError> {
-    let HeldLog { checkpoint, cosigned, covered, unsigned, torn } = hold(log, keys)?;
+    let HeldLog { checkpoint, cosigned, covered, unsigned, torn, in_outbox } = hold(log, keys)?;
     if json {
         let mut value = of_checkpoint(&checkpoint, &cosigned);
         value["valid"] = true.into();
         value["cosigned_records"] = covered.into();
         value["unsigned"] = unsigned.into();
         value["torn_bytes"] = torn.into();
+        value["in_outbox_only"] = in_outbox.into();
+        value["outbox_read"] = log.read_alone().is_none().into();
         output::json_line(&value)?;
     } else {
         tell(&checkpoint, &cosigned)?;
@@ -111,6 +116,14 @@ pub fn verify_log(log: &LogReader, keys: &VerifierKeys, json: bool) -> Result<Ex
             output::line(format!("the first {covered} records are cosigned"))?;
         }
         output::line(format!("valid; {unsigned} records are newer than the checkpoint"))?;
+        if in_outbox > 0 {
+            output::line(format!(
+                "{in_outbox} records are in the outbox only, until the next start"
+            ))?;
+        }
+        if let Some(alone) = log.read_alone() {
+            output::line(alone)?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

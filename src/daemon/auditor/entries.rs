@@ -5,6 +5,7 @@
 //!   pictures.
 //! * A candidate goes to the outbox by one write and one sync with the entry of its record, and
 //!   after it: whoever has the candidate can have had the entry.
+//! * Where the outbox makes the record durable, that write has the record for the log, too.
 //! * What delivery does not take is counted there, and its records are in the log all the same.
 
 use base64::Engine as _;
@@ -15,15 +16,15 @@ use super::NotPublished;
 use crate::audit::journal::LoggedRecord;
 use crate::clock::Now;
 use crate::delivery::event::{AuditEntry, EventId};
-use crate::delivery::outbox::{EventRecord, Together};
+use crate::delivery::outbox::{Carried, EventRecord, Together};
 use crate::delivery::{Delivery, NotTaken};
 use crate::device::reviews::{CaseToAdd, Reviews};
 
 /// Remembers the event for those who will judge it, and hands it over for delivery, by one write
-/// with the entries of its record, two at most. These go out without it where it cannot be
-/// remembered.
+/// with the entries of its record, two at most, and with what they carry for the log. These go out
+/// without it where it cannot be remembered.
 pub(super) fn hand_over(
-    mut entries: Together,
+    (mut entries, carried): (Together, Option<Carried>),
     event: EventRecord,
     case: Option<&CaseToAdd>,
     reviews: &mut Reviews,
@@ -35,11 +36,18 @@ pub(super) fn hand_over(
     if let Some((case, payloads)) = &case
         && let Err(blindness) = reviews.add(case, payloads, now)
     {
-        publish_entries(entries, delivery);
+        match carried {
+            Some(carried) => told(delivery.publish_carrying(entries, carried), 1),
+            None => publish_entries(entries, delivery),
+        }
         return Err(NotPublished::Reviews(blindness));
     }
     entries.extend([event]);
-    let handed = delivery.publish_together(entries).inspect_err(|_| {
+    let handed = match carried {
+        Some(carried) => delivery.publish_carrying(entries, carried),
+        None => delivery.publish_together(entries),
+    };
+    let handed = handed.inspect_err(|_| {
         if let Some((case, payloads)) = &case {
             reviews.take_back(case, payloads);
         }
@@ -60,9 +68,13 @@ pub(super) fn entry(record: LoggedRecord, delivery: &Delivery, now: Now) -> Opti
 
 pub(super) fn publish_entries(entries: Together, delivery: &Delivery) {
     let records = entries.len();
-    if records > 0
-        && let Err(error) = delivery.publish_together(entries)
-    {
+    if records > 0 {
+        told(delivery.publish_together(entries), records);
+    }
+}
+
+fn told(published: Result<(), NotTaken>, records: usize) {
+    if let Err(error) = published {
         unpublished(records, &error);
     }
 }

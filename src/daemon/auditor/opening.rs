@@ -4,17 +4,20 @@
 //!   device; it is never gone back to an earlier one, whatever the trust file says. What the pinned
 //!   file names by itself is said to be left out.
 //! * What was before is kept aside, whole, also where it was put back or altered.
+//! * Records that only the outbox has on its disk are written to the log before anything else: the
+//!   outbox is opened after the log, and lets go of them then.
 
 use log::warn;
 
 use super::witnesses::shown_rolled_back;
 use crate::audit::generation::{AskedLog, Generation};
 use crate::audit::journal::Journal;
-use crate::audit::store::{AuditStore, AuditStoreError, origin_of, set_aside};
+use crate::audit::store::{AuditStore, AuditStoreError, CarriedRecords, origin_of, set_aside};
 use crate::cause::Cause;
 use crate::config::Config;
 use crate::daemon::identity;
 use crate::decision::policy::Blindness;
+use crate::delivery::outbox::disk;
 
 fn unusable(error: &dyn std::fmt::Display) -> Blindness {
     Blindness::new(Cause::AuditUnusable, error)
@@ -40,6 +43,10 @@ fn origin(config: &Config, asked: AskedLog) -> Result<String, Blindness> {
     if let (Some(name), Some(had)) = (&named, had)
         && had < opened
     {
+        // What the outbox holds of it belongs to it. One that may not be used is kept as it is.
+        if let Err(error) = store(config, &format!("{root}/{name}")) {
+            warn!("The audit log of before is set aside as it is: log={name} {error}.");
+        }
         let aside = set_aside(folder, name).map_err(|e| unusable(&e))?;
         warn!(
             "The audit log begins anew, as the trust file says; the one before is kept: log={} \
@@ -49,6 +56,16 @@ fn origin(config: &Config, asked: AskedLog) -> Result<String, Blindness> {
         );
     }
     Ok(format!("{root}/{}", opened.name(device)))
+}
+
+/// The log `origin`, with what the outbox holds for it.
+fn store(config: &Config, origin: &str) -> Result<AuditStore, AuditStoreError> {
+    let outbox = config.broker.outbox_folder().map(disk::carried).transpose();
+    let outbox =
+        outbox.map_err(|source| AuditStoreError::Io { what: "read the outbox of", source })?;
+    let outbox = outbox.unwrap_or_default();
+    let outbox = CarriedRecords::of(origin, outbox.iter().map(Vec::as_slice))?;
+    AuditStore::open_with(&config.audit.log, origin, &outbox)
 }
 
 /// Opens the log that `config` and `asked`, of the trust file, name; `None` where the device has no
@@ -63,14 +80,19 @@ pub fn open(config: &Config, asked: AskedLog) -> Result<Option<Journal>, Blindne
     if let Some(blindness) = shown_rolled_back(&config.audit.log) {
         return Err(blindness);
     }
-    let store = AuditStore::open(&config.audit.log, &origin).map_err(|error| match &error {
+    let store = store(config, &origin).map_err(|error| match &error {
         AuditStoreError::RolledBack { .. }
         | AuditStoreError::Rewritten { .. }
+        | AuditStoreError::Conflict { .. }
         | AuditStoreError::Damaged { .. } => Blindness::new(Cause::AuditRolledBack, &error),
         _ => unusable(&error),
     })?;
     if store.torn() > 0 {
         warn!("An audit record was never finished, and is cut off: bytes={}.", store.torn());
+    }
+    if store.mended() > 0 {
+        let records = store.mended();
+        warn!("Audit records that only the outbox had are written again: records={records}.");
     }
     Ok(Some(Journal::new(store, &origin, identity)))
 }

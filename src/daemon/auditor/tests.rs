@@ -4,7 +4,8 @@ use super::*;
 use crate::audit::record::{AuditRecord, MAX_PLACE};
 use crate::audit::store::{AuditStoreError, LOG, scan};
 use crate::clock::Clock;
-use crate::delivery::event::{ClockQuality, State, Status};
+use crate::delivery::event::{ClockQuality, CloudEvent, State, Status};
+use crate::delivery::outbox::disk;
 use crate::delivery::{BrokerConfig, DeviceId};
 use crate::watchlist::keys::SecretKey;
 
@@ -21,7 +22,14 @@ fn device(folder: &std::path::Path) -> (Config, Delivery) {
     config.audit.identity = Some(identity);
     config.audit.log = folder.join("audit");
     config.broker.url = "mqtt://127.0.0.1:1".into();
-    let status = Status {
+    let broker = BrokerConfig { outbox: None, ..config.broker.clone() };
+    let id = DeviceId::new(&config.device.id).unwrap();
+    let delivery = Delivery::start(&broker, &id, status(), Clock::default()).unwrap();
+    (config, delivery)
+}
+
+fn status() -> Status {
+    Status {
         state: State::Blind,
         since: OffsetDateTime::UNIX_EPOCH,
         version: String::new(),
@@ -33,11 +41,51 @@ fn device(folder: &std::path::Path) -> (Config, Delivery) {
         degraded: None,
         promises: Default::default(),
         ends_soon: Vec::new(),
-    };
-    let broker = BrokerConfig { outbox: None, ..config.broker.clone() };
+    }
+}
+
+/// The same with an outbox on the disk.
+fn device_with_an_outbox(folder: &std::path::Path) -> (Config, Auditor, Delivery) {
+    let (mut config, memory) = device(folder);
+    drop(memory);
+    config.broker.outbox = Some(folder.join("outbox"));
+    let (auditor, delivery) = started(&config);
+    (config, auditor, delivery)
+}
+
+fn started(config: &Config) -> (Auditor, Delivery) {
+    let auditor = Auditor::open(config, Clock::default().now());
+    let mut store = crate::delivery::store(&config.broker).unwrap();
+    store.keep_for(auditor.log_of_outbox());
     let id = DeviceId::new(&config.device.id).unwrap();
-    let delivery = Delivery::start(&broker, &id, status, Clock::default()).unwrap();
-    (config, delivery)
+    let clock = Clock::default();
+    let delivery = Delivery::start_with(&config.broker, &id, status(), clock, store).unwrap();
+    (auditor, delivery)
+}
+
+/// Publishes the candidate `number` of this process, and waits until the outbox has it.
+fn publish_one(config: &Config, auditor: &Auditor, delivery: &Delivery, number: u64) {
+    let golden = include_str!("../../delivery/event/golden/candidate.v1.json");
+    let event: CloudEvent<Candidate> = serde_json::from_str(golden).unwrap();
+    let now = Clock::default().now();
+    let expires = now.wall + time::Duration::hours(1);
+    let candidate = Candidate { expires, ..event.data };
+    let mut reviews = Reviews::open(config);
+    auditor.publish(candidate, &mut reviews, delivery, now).unwrap();
+    // Each record has an entry.
+    let handed_over = auditor.writes().records + number;
+    while delivery.snapshot().outbox.appended < handed_over {
+        std::thread::yield_now();
+    }
+}
+
+/// Both end without an end, and nobody has the folder of the outbox any more.
+fn crash(config: &Config, auditor: Auditor, delivery: Delivery) {
+    drop((auditor, delivery));
+    let folder = config.broker.outbox_folder().unwrap();
+    while disk::open(folder, config.broker.limits()).is_err() {
+        std::thread::yield_now();
+    }
 }
 
 fn events(config: &Config) -> Vec<AuditEvent> {
@@ -149,4 +197,67 @@ fn each_key_that_weakens_a_promise_can_be_in_a_record() {
         .filter(|key| *key != "audit.identity")
         .collect();
     assert_eq!(keys, weakening);
+}
+
+#[test]
+fn candidates_need_no_sync_of_the_log_and_their_records_are_back_after_a_power_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let (config, auditor, delivery) = device_with_an_outbox(dir.path());
+    auditor.started(&delivery, Clock::default().now());
+    let log = config.audit.log.join(LOG);
+    let (synced, before) = (std::fs::read(&log).unwrap(), auditor.writes());
+    for number in 1..=3 {
+        publish_one(&config, &auditor, &delivery, number);
+    }
+    let writes = auditor.writes();
+    assert_eq!((writes.syncs - before.syncs, writes.covered - before.covered), (0, 3));
+    let all = events(&config);
+    // The log's disk has none of it.
+    crash(&config, auditor, delivery);
+    std::fs::write(&log, &synced).unwrap();
+    let (auditor, delivery) = started(&config);
+    assert_eq!(auditor.blindness(), None);
+    assert_eq!(events(&config), all);
+    // From now on the log has them by itself.
+    crash(&config, auditor, delivery);
+    std::fs::remove_dir_all(config.broker.outbox_folder().unwrap()).unwrap();
+    let (auditor, _delivery) = started(&config);
+    assert_eq!(auditor.blindness(), None);
+    assert_eq!(events(&config), all);
+}
+
+#[test]
+fn without_an_outbox_on_the_disk_each_candidate_waits_for_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let (config, delivery) = device(dir.path());
+    let auditor = Auditor::open(&config, Clock::default().now());
+    let before = auditor.writes();
+    publish_one(&config, &auditor, &delivery, 1);
+    let writes = auditor.writes();
+    assert_eq!((writes.syncs - before.syncs, writes.covered), (2, 0), "record and checkpoint");
+}
+
+#[test]
+fn a_log_that_begins_anew_leaves_its_last_candidates_with_the_one_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let (config, auditor, delivery) = device_with_an_outbox(dir.path());
+    auditor.started(&delivery, Clock::default().now());
+    let log = config.audit.log.join(LOG);
+    let synced = std::fs::read(&log).unwrap();
+    publish_one(&config, &auditor, &delivery, 1);
+    let whole = std::fs::read(&log).unwrap();
+    crash(&config, auditor, delivery);
+    std::fs::write(&log, &synced).unwrap();
+    let asked = AskedLog::new(
+        crate::audit::generation::Generation::named(
+            &format!("{}.2", config.device.id),
+            &config.device.id,
+        )
+        .unwrap(),
+        true,
+    );
+    let journal = open(&config, asked).unwrap().expect("an identity");
+    assert_eq!(journal.size(), 0, "the outbox holds nothing for this one");
+    let before = config.audit.log.join(format!("before-{}", config.device.id)).join(LOG);
+    assert_eq!(std::fs::read(before).unwrap(), whole);
 }

@@ -202,6 +202,14 @@ impl WitnessDesk {
         }
     }
 
+    /// The same of a record that is covered, to be said with its checkpoint; `None` where no witness
+    /// has cosigned yet.
+    pub fn announcement(&self, journal: &Journal) -> Option<String> {
+        let kept = lock(&self.state).witnessed.kept();
+        let note = (kept > 0).then(|| journal.announce_covered(kept))?;
+        note.inspect_err(|error| warn!("Witnesses are not told of new records: {error}.")).ok()
+    }
+
     /// Whether witnesses, who have cosigned before, have yet to cosign all of `journal`, and can
     /// hear of it.
     pub fn awaits(&self, journal: &Journal, delivery: &Delivery) -> bool {

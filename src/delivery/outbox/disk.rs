@@ -32,6 +32,10 @@
 //!   helps against that.)
 //! * When no event waits, the last segment is cut to its header, which then names the next
 //!   position. That needs no sync of its own: the next append's covers it.
+//! * What is carried for the audit log ([`Store::append_carrying`]) is as durable as the events that
+//!   it came with, which do not count without it, and is there until the log needs it no more, see
+//!   [`CarriedLog`]. So long, half a minute at most where the log's disk works, a segment stays
+//!   although all in it is retired.
 //!
 //! Writes, for the wear of SD cards: one append and one fdatasync for each event, or for those that
 //! belong together, as a candidate and its entry of the audit log; and 16 bytes for
@@ -64,17 +68,18 @@ mod tidy;
 mod write;
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::Path;
+use std::sync::Arc;
 
 pub use self::files::{Files, Folder};
-use self::format::{EVENT_OVERHEAD, HEADER, MARK};
+use self::format::{CARRIED_OVERHEAD, EVENT_OVERHEAD, HEADER, MARK, MAX_CARRIED};
 use self::index::Indices;
-pub use self::look::{KeptEvent, look};
+pub use self::look::{KeptEvent, carried, look};
 use self::segment::Segment;
 use super::{
-    EventRecord, Limits, Lost, MAX_EVENT, MemoryStore, OutboxStoreError, QueuePosition, Recovered,
-    Store, StoreHealth, Stored, TOGETHER,
+    CarriedLog, EventRecord, Limits, Lost, MAX_EVENT, MemoryStore, OutboxStoreError, QueuePosition,
+    Recovered, Store, StoreHealth, Stored, TOGETHER,
 };
 
 /// A segment takes no record that would make it longer.
@@ -89,12 +94,12 @@ pub const SLACK: u64 = 4 * SEGMENT;
 const MAX_STRETCHES: usize = 256;
 
 const _: () = assert!(
-    HEADER + TOGETHER * (EVENT_OVERHEAD + MAX_EVENT) <= SEGMENT as usize,
+    HEADER + CARRIED_OVERHEAD + MAX_CARRIED + TOGETHER * (EVENT_OVERHEAD + MAX_EVENT)
+        <= SEGMENT as usize,
     "events that belong together fit into a segment"
 );
 
 /// The store. See the module's documentation.
-#[derive(Debug)]
 pub struct DiskStore<F: Files = Folder> {
     files: F,
     /// Most bytes of all segments.
@@ -112,6 +117,10 @@ pub struct DiskStore<F: Files = Folder> {
     moved: bool,
     /// Whether there is a segment that could not be read: what it holds is not known.
     hidden: bool,
+    /// The log that may need what is carried; `None` where there is none.
+    log: Option<Arc<dyn CarriedLog>>,
+    /// Whether a segment would be deleted if the log did not need it.
+    waits_for_log: bool,
     next_segment: u64,
     next_position: QueuePosition,
     /// What the disk did not take.
@@ -126,6 +135,15 @@ pub struct DiskStore<F: Files = Folder> {
     stalled: bool,
     /// All but the number of events in memory.
     health: StoreHealth,
+}
+
+impl<F: Files> std::fmt::Debug for DiskStore<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DiskStore")
+            .field("segments", &self.segments)
+            .field("health", &self.health)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Opens the store in a folder, which is made where it is missing.
@@ -153,6 +171,8 @@ impl<F: Files> DiskStore<F> {
             unsynced_marks: 0,
             moved: false,
             hidden: false,
+            log: None,
+            waits_for_log: false,
             next_segment: 0,
             next_position: 0,
             memory: MemoryStore::default(),
@@ -193,7 +213,7 @@ impl<F: Files> Store for DiskStore<F> {
     ) -> Result<(), OutboxStoreError> {
         let end = first.saturating_add(records.len() as u64);
         self.next_position = self.next_position.max(end);
-        match self.save_memory().and_then(|()| self.save(first, records)) {
+        match self.save_memory().and_then(|()| self.save(first, records, None)) {
             Ok(()) => {
                 self.works_again();
                 self.wipe_again();
@@ -203,6 +223,44 @@ impl<F: Files> Store for DiskStore<F> {
                 self.failed("store an event", &e);
                 self.memory.append_together(first, records)
             }
+        }
+    }
+
+    fn append_carrying(
+        &mut self,
+        first: QueuePosition,
+        records: &[&EventRecord],
+        carried: &[u8],
+    ) -> Result<(), OutboxStoreError> {
+        let end = first.saturating_add(records.len() as u64);
+        self.next_position = self.next_position.max(end);
+        let fits = carried.len() <= MAX_CARRIED && self.log.is_some();
+        let stored = if fits { self.save_memory() } else { Err(ErrorKind::Unsupported.into()) };
+        match stored.and_then(|()| self.save(first, records, Some(carried))) {
+            Ok(()) => {
+                self.works_again();
+                self.wipe_again();
+                Ok(())
+            }
+            Err(source) => Err(OutboxStoreError { action: "store an event", source }),
+        }
+    }
+
+    fn carries(&self) -> bool {
+        self.log.is_some() && self.memory.is_empty() && self.health.problem.is_none()
+    }
+
+    fn keep_for(&mut self, log: Arc<dyn CarriedLog>) {
+        self.log = Some(log);
+    }
+
+    fn waits_for_log(&self) -> bool {
+        self.waits_for_log
+    }
+
+    fn let_go_of_carried(&mut self, settle: bool) {
+        if let Err(e) = Self::let_go_of_carried(self, settle) {
+            self.failed("let go of what it holds for the audit log", &e);
         }
     }
 

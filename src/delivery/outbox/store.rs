@@ -1,6 +1,8 @@
 //! Where events are until they are delivered: the trait, and memory.
 
 use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
 
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -116,6 +118,22 @@ pub struct StoreHealth {
     pub problem: Option<String>,
 }
 
+/// A log whose records are made durable by the store's sync, before its own. Asked from the store's
+/// thread; may wait for the log's disk.
+pub trait CarriedLog: Send + Sync {
+    /// Whether the log needs nothing of what was carried for it.
+    fn is_settled(&self) -> bool;
+
+    /// Brings all of the log to its own disk.
+    ///
+    /// # Errors
+    /// Where it is not there: what was carried is needed still.
+    fn settle(&self) -> io::Result<()>;
+
+    /// What was carried is on the store's disk, so that the log has as many records as it names.
+    fn covered(&self, records: u64);
+}
+
 /// Where events are until they are delivered. One caller, one thread; order and bounds are the
 /// outbox's job.
 pub trait Store: Send {
@@ -149,6 +167,39 @@ pub trait Store: Send {
         first: QueuePosition,
         records: &[&EventRecord],
     ) -> Result<(), OutboxStoreError>;
+
+    /// The same with bytes that belong to a log, which are on the disk wherever one of the events
+    /// is found again. Kept until the log that was given to [`Store::keep_for`] is settled.
+    ///
+    /// # Errors
+    /// Where they are not on the disk: nothing is kept in memory, and a power cut may leave
+    /// something of it all the same.
+    fn append_carrying(
+        &mut self,
+        _first: QueuePosition,
+        _records: &[&EventRecord],
+        _carried: &[u8],
+    ) -> Result<(), OutboxStoreError> {
+        let source = io::ErrorKind::Unsupported.into();
+        Err(OutboxStoreError { action: "carry a record of the audit log", source })
+    }
+
+    /// Whether it is likely to carry something for a log.
+    fn carries(&self) -> bool {
+        false
+    }
+
+    /// Keeps what is carried for this log until it is settled. Called before
+    /// [`Store::recover`].
+    fn keep_for(&mut self, _log: Arc<dyn CarriedLog>) {}
+
+    /// Whether something is kept for the log alone.
+    fn waits_for_log(&self) -> bool {
+        false
+    }
+
+    /// Lets go of it where the log needs it no more; `settle`: and settles the log for it.
+    fn let_go_of_carried(&mut self, _settle: bool) {}
 
     /// The event that waits at `from`, or the first one after it.
     fn next(&mut self, from: QueuePosition) -> Option<Stored>;
@@ -304,6 +355,31 @@ impl Store for Box<dyn Store> {
         records: &[&EventRecord],
     ) -> Result<(), OutboxStoreError> {
         (**self).append_together(first, records)
+    }
+
+    fn append_carrying(
+        &mut self,
+        first: QueuePosition,
+        records: &[&EventRecord],
+        carried: &[u8],
+    ) -> Result<(), OutboxStoreError> {
+        (**self).append_carrying(first, records, carried)
+    }
+
+    fn carries(&self) -> bool {
+        (**self).carries()
+    }
+
+    fn keep_for(&mut self, log: Arc<dyn CarriedLog>) {
+        (**self).keep_for(log);
+    }
+
+    fn waits_for_log(&self) -> bool {
+        (**self).waits_for_log()
+    }
+
+    fn let_go_of_carried(&mut self, settle: bool) {
+        (**self).let_go_of_carried(settle);
     }
 
     fn next(&mut self, from: QueuePosition) -> Option<Stored> {

@@ -220,6 +220,30 @@ fn the_newest_checkpoint_replaces_the_kept_one_only_after_that_was_compared() {
 }
 
 #[test]
+fn a_checkpoint_is_not_replaced_by_a_shorter_one_of_its_log_nor_after_it_was_withdrawn() {
+    let mut s = session();
+    let note = |log: &str, size: u64| format!("{log}\n{size}\nroot\n");
+    let mut kept = |advance: bool, note: String| {
+        if advance {
+            s.advance_checkpoint(note)
+        } else {
+            s.set_checkpoint(note)
+        }
+        String::from_utf8(s.checkpoint.clone()).expect("text")
+    };
+    assert_eq!(kept(false, note("w/cam", 9)), note("w/cam", 9));
+    // Candidates and heartbeats come by two ways.
+    assert_eq!(kept(true, note("w/cam", 10)), note("w/cam", 10));
+    for advance in [true, false] {
+        assert_eq!(kept(advance, note("w/cam", 9)), note("w/cam", 10));
+    }
+    assert_eq!(kept(false, note("w/cam.2", 1)), note("w/cam.2", 1), "a log that begins anew");
+    assert_eq!(kept(false, String::new()), "");
+    assert_eq!(kept(true, note("w/cam.2", 2)), "", "of a log that was put back");
+    assert_eq!(kept(false, note("w/cam.2", 2)), note("w/cam.2", 2));
+}
+
+#[test]
 fn a_checkpoint_that_is_withdrawn_goes_out_on_no_connection() {
     let mut s = session();
     s.sign_with(Box::new(Length));

@@ -1,11 +1,14 @@
-//! Bytes of a segment, version 1. All numbers are little-endian.
+//! Bytes of a segment, version 2. All numbers are little-endian.
 //!
 //! ```text
-//! segment  = header, { event | mark }
-//! header   = "WPOUTBX" 0xFF, version u32 = 1, segment u64, next position u64, crc u32              32 bytes
+//! segment  = header, { event | mark | carried, { event of it } }
+//! header   = "WPOUTBX" 0xFF, version u32 = 2, segment u64, next position u64, crc u32              32 bytes
 //! event    = FF "EV" FE, length u32, position u64, id [16], seconds i64, nanoseconds u32, crc u32  48 bytes
 //!            payload [length], crc u32
 //! mark     = FF "RT" FE, position u64, crc u32                                                     16 bytes
+//! carried  = FF "LG" FE, length u32, first position u64, events u32, crc u32                       24 bytes
+//!            bytes [length], crc u32
+//! event of it: as an event, with FF "EL" FE
 //! ```
 //!
 //! Every crc is CRC-32C (Castagnoli, as in RFC 3720) over the segment's number as u64 and then the
@@ -14,6 +17,11 @@
 //! written. `seconds` and `nanoseconds` are when the event expires, since 1970 in UTC. A mark
 //! retires every event of its position in its own and any earlier segment. The marks' bytes FF and
 //! FE occur in no UTF-8 text, hence in no JSON payload.
+//!
+//! What is carried belongs to the audit log and to the events of the positions that it names, which
+//! come right after it. One of those without it is no event: a power cut may leave any part of what
+//! was written together, and what is published must not be there without what is carried.
+//! Version 1 has neither of the two, and is read as well.
 //!
 //! # Warning
 //! Devices in the field hold files of this format. Do not add, remove, reorder or retype a field: a
@@ -27,18 +35,27 @@ use crate::delivery::event::EventId;
 use crate::delivery::outbox::{EventRecord, MAX_EVENT, QueuePosition};
 
 /// Version of everything in this module.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
+/// The first version, which is read, too.
+const FIRST_VERSION: u32 = 1;
 /// Bytes before the first record.
 pub const HEADER: usize = 32;
 /// Bytes of an event without its payload.
 pub const EVENT_OVERHEAD: usize = EVENT_HEAD + 4;
 /// Bytes of a retirement.
 pub const MARK: usize = 16;
+/// Bytes of what is carried, without itself.
+pub const CARRIED_OVERHEAD: usize = CARRIED_HEAD + 4;
+/// Most bytes that are carried with one set of events: a record of the log and a checkpoint.
+pub const MAX_CARRIED: usize = 64 * 1024;
 
 const MAGIC: [u8; 8] = *b"WPOUTBX\xFF";
 const EVENT_HEAD: usize = 48;
 const EVENT_TAG: [u8; 4] = [0xFF, b'E', b'V', 0xFE];
+const CARRYING_TAG: [u8; 4] = [0xFF, b'E', b'L', 0xFE];
 const MARK_TAG: [u8; 4] = [0xFF, b'R', b'T', 0xFE];
+const CARRIED_TAG: [u8; 4] = [0xFF, b'L', b'G', 0xFE];
+const CARRIED_HEAD: usize = 24;
 
 const CRC_TABLE: [u32; 256] = {
     let mut table = [0; 256];
@@ -103,8 +120,11 @@ pub fn header(segment: u64, next: QueuePosition) -> [u8; HEADER] {
 
 /// Reads the header of the file that is called `segment`.
 pub fn read_header(segment: u64, bytes: &[u8]) -> Header {
-    if bytes.len() >= 12 && bytes[..8] == MAGIC && u32_at(bytes, 8) != VERSION {
-        return Header::Foreign { version: u32_at(bytes, 8) };
+    if bytes.len() >= 12 && bytes[..8] == MAGIC {
+        let version = u32_at(bytes, 8);
+        if !(FIRST_VERSION..=VERSION).contains(&version) {
+            return Header::Foreign { version };
+        }
     }
     let good = bytes.len() >= HEADER
         && bytes[..8] == MAGIC
@@ -115,8 +135,36 @@ pub fn read_header(segment: u64, bytes: &[u8]) -> Header {
 
 /// The bytes of an event in `segment`. Wiped when dropped, as its payload is.
 pub fn event(segment: u64, position: QueuePosition, record: &EventRecord) -> Zeroizing<Vec<u8>> {
+    event_as(EVENT_TAG, segment, position, record)
+}
+
+/// The same of one that counts only after what is [`carried`] with it.
+pub fn carrying(segment: u64, position: QueuePosition, record: &EventRecord) -> Zeroizing<Vec<u8>> {
+    event_as(CARRYING_TAG, segment, position, record)
+}
+
+/// The bytes of what is carried with `events` events from `first` on.
+pub fn carried(segment: u64, first: QueuePosition, events: u32, bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(CARRIED_OVERHEAD + bytes.len());
+    out.extend(CARRIED_TAG);
+    out.extend(u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes());
+    out.extend(first.to_le_bytes());
+    out.extend(events.to_le_bytes());
+    let sum = crc(segment, &out);
+    out.extend(sum.to_le_bytes());
+    out.extend(bytes);
+    out.extend(crc(segment, bytes).to_le_bytes());
+    out
+}
+
+fn event_as(
+    tag: [u8; 4],
+    segment: u64,
+    position: QueuePosition,
+    record: &EventRecord,
+) -> Zeroizing<Vec<u8>> {
     let mut out = Zeroizing::new(Vec::with_capacity(EVENT_OVERHEAD + record.payload.len()));
-    out.extend(EVENT_TAG);
+    out.extend(tag);
     // The outbox takes no event beyond MAX_EVENT; one that did not fit would be refused when it is
     // read.
     out.extend(u32::try_from(record.payload.len()).unwrap_or(u32::MAX).to_le_bytes());
@@ -152,13 +200,40 @@ pub struct EventHead {
     pub expires: OffsetDateTime,
     /// Bytes of its payload.
     pub bytes: usize,
+    /// Whether it counts only after what is carried with it.
+    pub carrying: bool,
+}
+
+/// The head of what is carried.
+#[derive(Debug, Clone, Copy)]
+struct CarriedHead {
+    bytes: usize,
+    first: QueuePosition,
+    events: u32,
+}
+
+impl CarriedHead {
+    fn read(segment: u64, bytes: &[u8]) -> Option<Self> {
+        let head = bytes.get(..CARRIED_HEAD)?;
+        if head[..4] != CARRIED_TAG || u32_at(head, 20) != crc(segment, &head[..20]) {
+            return None;
+        }
+        let (bytes, first, events) = (u32_at(head, 4) as usize, u64_at(head, 8), u32_at(head, 16));
+        (bytes <= MAX_CARRIED).then_some(Self { bytes, first, events })
+    }
+
+    fn names(self, position: QueuePosition) -> bool {
+        position.checked_sub(self.first).is_some_and(|n| n < self.events.into())
+    }
 }
 
 fn read_head(segment: u64, bytes: &[u8]) -> Option<EventHead> {
     let head = bytes.get(..EVENT_HEAD)?;
-    if head[..4] != EVENT_TAG || u32_at(head, 44) != crc(segment, &head[..44]) {
+    let is_event = head[..4] == EVENT_TAG || head[..4] == CARRYING_TAG;
+    if !is_event || u32_at(head, 44) != crc(segment, &head[..44]) {
         return None;
     }
+    let carrying = head[..4] == CARRYING_TAG;
     let bytes = u32_at(head, 4) as usize;
     let seconds = i64::from_le_bytes(head[32..40].try_into().expect("eight bytes were sliced"));
     let expires = OffsetDateTime::from_unix_timestamp(seconds).ok()?;
@@ -168,6 +243,7 @@ fn read_head(segment: u64, bytes: &[u8]) -> Option<EventHead> {
         id: EventId::from_u128(id),
         expires: expires.saturating_add(Duration::nanoseconds(u32_at(head, 40).into())),
         bytes,
+        carrying,
     })
 }
 
@@ -178,12 +254,18 @@ fn read_mark(segment: u64, bytes: &[u8]) -> Option<QueuePosition> {
 }
 
 fn payload<'a>(segment: u64, head: &EventHead, bytes: &'a [u8]) -> Option<&'a [u8]> {
-    let payload = bytes.get(EVENT_HEAD..EVENT_HEAD + head.bytes)?;
-    let sum = bytes.get(EVENT_HEAD + head.bytes..EVENT_OVERHEAD + head.bytes)?;
-    (u32_at(sum, 0) == crc(segment, payload)).then_some(payload)
+    body(segment, EVENT_HEAD, head.bytes, bytes)
 }
 
-/// Reads one event back from its bytes; `None` where they are not whole.
+/// `length` bytes from `from` on, if their checksum is right.
+fn body(segment: u64, from: usize, length: usize, bytes: &[u8]) -> Option<&[u8]> {
+    let body = bytes.get(from..from + length)?;
+    let sum = bytes.get(from + length..from + length + 4)?;
+    (u32_at(sum, 0) == crc(segment, body)).then_some(body)
+}
+
+/// Reads one event back from its bytes; `None` where they are not whole. That what is carried with
+/// it is there was seen when it was found.
 pub fn read_event(segment: u64, bytes: &[u8]) -> Option<(QueuePosition, EventRecord)> {
     let head = read_head(segment, bytes)?;
     let payload = payload(segment, &head, bytes)?.to_vec().into();
@@ -197,50 +279,67 @@ pub enum ScannedItem {
     Event(usize, EventHead),
     /// A retirement.
     Retired(QueuePosition),
+    /// What is carried: so many bytes at this offset.
+    Carried(usize, usize),
     /// A run of bytes that is no record; what follows it is still read.
     Damaged,
     /// The same at the end of the file, as a write that a power cut interrupts leaves it.
     Torn,
 }
 
+/// Where the frame of what is carried is, of so many bytes at this offset.
+pub fn carried_frame(at: usize, length: usize) -> std::ops::Range<usize> {
+    at - CARRIED_HEAD..at + length + (CARRIED_OVERHEAD - CARRIED_HEAD)
+}
+
 /// Calls `found` with everything in the file that is called `segment`, in its order. Takes time
 /// linear in `bytes`.
 pub fn scan(segment: u64, bytes: &[u8], mut found: impl FnMut(ScannedItem)) {
     let mut at = HEADER.min(bytes.len());
+    // What is carried with the events that come next.
+    let mut carried = None::<CarriedHead>;
     while at < bytes.len() {
         let rest = &bytes[at..];
-        if let Some(position) = read_mark(segment, rest) {
+        // Of one with a body: bytes up to it, of it and its checksum, and what it is if it is whole.
+        let (whole, item) = if let Some(position) = read_mark(segment, rest) {
             found(ScannedItem::Retired(position));
             at += MARK;
+            continue;
         } else if let Some(head) = read_head(segment, rest) {
-            let whole = EVENT_OVERHEAD + head.bytes;
-            if payload(segment, &head, rest).is_some() {
-                found(ScannedItem::Event(at, head));
-                at += whole;
-            } else if whole > rest.len() {
-                found(ScannedItem::Torn);
-                return;
-            } else {
-                found(ScannedItem::Damaged);
-                at += whole;
-            }
+            let counts = !head.carrying || carried.is_some_and(|c| c.names(head.position));
+            let item = payload(segment, &head, rest).map(|_| ScannedItem::Event(at, head));
+            (EVENT_OVERHEAD + head.bytes, item.filter(|_| counts))
+        } else if let Some(head) = CarriedHead::read(segment, rest) {
+            let body = body(segment, CARRIED_HEAD, head.bytes, rest);
+            carried = body.is_some().then_some(head);
+            let item = body.map(|_| ScannedItem::Carried(at + CARRIED_HEAD, head.bytes));
+            (CARRIED_OVERHEAD + head.bytes, item)
         } else {
             let is_record = |n: &usize| {
                 let tail = &rest[*n..];
                 tail[0] == EVENT_TAG[0]
-                    && (read_mark(segment, tail).is_some() || read_head(segment, tail).is_some())
+                    && (read_mark(segment, tail).is_some()
+                        || read_head(segment, tail).is_some()
+                        || CarriedHead::read(segment, tail).is_some())
             };
             match (1..rest.len()).find(is_record) {
                 Some(n) => {
                     found(ScannedItem::Damaged);
                     at += n;
+                    continue;
                 }
                 None => {
                     found(ScannedItem::Torn);
                     return;
                 }
             }
+        };
+        if item.is_none() && whole > rest.len() {
+            found(ScannedItem::Torn);
+            return;
         }
+        found(item.unwrap_or(ScannedItem::Damaged));
+        at += whole;
     }
 }
 
@@ -273,13 +372,23 @@ mod tests {
         bytes.iter().map(|b| format!("{b:02x}")).collect()
     }
 
-    /// Files of version 1 lie on devices: these bytes never change.
+    /// A header of version 1, as it lies on devices.
+    const HEADER_1: &str = "57504f55544258ff0100000007000000000000000900000000000000b3cde1e5";
+
+    /// Files of version 2 lie on devices: these bytes never change.
     #[test]
-    fn version_1_is_these_bytes() {
+    fn version_2_is_these_bytes() {
         assert_eq!(
             hex(&header(7, 9)),
-            "57504f55544258ff0100000007000000000000000900000000000000b3cde1e5"
+            "57504f55544258ff020000000700000000000000090000000000000074d525bc"
         );
+        assert_eq!(
+            hex(&carried(7, 9, 2, b"log")),
+            "ff4c47fe030000000900000000000000020000000cc5fcc96c6f67ccd3f712"
+        );
+        let (plain, carrying) = (event(7, 9, &record(3)), carrying(7, 9, &record(3)));
+        assert_eq!(hex(&carrying[..4]), "ff454cfe");
+        assert_eq!((&plain[4..44], &plain[48..]), (&carrying[4..44], &carrying[48..]));
         assert_eq!(hex(&mark(7, 9)), "ff5254fe09000000000000007409d058");
         assert_eq!(
             hex(&event(7, 9, &record(3))),
@@ -304,6 +413,7 @@ mod tests {
                 events.push(head.position);
             }
             ScannedItem::Retired(position) => retired.push(position),
+            ScannedItem::Carried(..) => {}
             ScannedItem::Damaged | ScannedItem::Torn => bad += 1,
         });
         (events, retired, bad)
@@ -320,11 +430,52 @@ mod tests {
     #[test]
     fn another_version_is_told_apart_from_damage() {
         let mut bytes = segment();
-        bytes[8] = 2;
-        assert_eq!(read_header(7, &bytes), Header::Foreign { version: 2 });
+        bytes[8] = 3;
+        assert_eq!(read_header(7, &bytes), Header::Foreign { version: 3 });
         bytes[0] = 0;
         assert_eq!(read_header(7, &bytes), Header::Damaged);
         assert_eq!(read_header(7, &[]), Header::Damaged);
+    }
+
+    #[test]
+    fn a_segment_of_the_first_version_is_read() {
+        let byte = |at: usize| u8::from_str_radix(&HEADER_1[at..at + 2], 16).expect("hex");
+        let header: Vec<u8> = (0..HEADER_1.len()).step_by(2).map(byte).collect();
+        assert_eq!(read_header(7, &header), Header::Good { next: 9 });
+    }
+
+    /// What is carried with two events, those two, and one that stands alone.
+    fn group() -> Vec<u8> {
+        let mut bytes = header(7, 0).to_vec();
+        bytes.extend(carried(7, 0, 2, b"log"));
+        bytes.extend(carrying(7, 0, &record(10)).iter());
+        bytes.extend(carrying(7, 1, &record(11)).iter());
+        bytes.extend(event(7, 2, &record(12)).iter());
+        bytes
+    }
+
+    #[test]
+    fn an_event_that_carries_is_there_only_with_what_it_carries() {
+        let whole = group();
+        assert_eq!(read(&whole), (vec![0, 1, 2], vec![], 0));
+        let carried = HEADER..HEADER + CARRIED_OVERHEAD + 3;
+        for at in carried.clone() {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            assert_eq!(read(&bytes).0, [2], "{at}");
+        }
+        // A block that never came to the disk, and one in which something else lies.
+        for fill in [0, 0x5a, 0xff] {
+            let mut bytes = whole.clone();
+            bytes[carried.clone()].fill(fill);
+            assert_eq!(read(&bytes).0, [2], "{fill}");
+        }
+        let mut of_others = header(7, 0).to_vec();
+        of_others.extend(super::carried(7, 5, 2, b"log"));
+        of_others.extend(carrying(7, 4, &record(10)).iter());
+        of_others.extend(carrying(7, 6, &record(10)).iter());
+        of_others.extend(carrying(7, 7, &record(10)).iter());
+        assert_eq!(read(&of_others).0, [6]);
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub struct Contents {
     pub entries: Vec<IndexEntry>,
     /// Positions that it retires, in its order.
     pub marks: Vec<QueuePosition>,
+    /// Whether it carries something for the log.
+    pub carries: bool,
     /// Runs of bytes that are no record.
     pub damaged: u64,
     /// Whether the last is one.
@@ -56,6 +58,7 @@ pub fn contents(segment: u64, bytes: &[u8]) -> Contents {
             bytes: head.bytes as u32,
         }),
         ScannedItem::Retired(position) => out.marks.push(position),
+        ScannedItem::Carried(..) => out.carries = true,
         ScannedItem::Damaged => out.damaged += 1,
         ScannedItem::Torn => out.torn = true,
     });

@@ -54,6 +54,7 @@ pub fn look(path: &Path) -> io::Result<(Vec<KeptEvent>, u64)> {
                 retired: false,
             }),
             ScannedItem::Retired(position) => retired.push(position),
+            ScannedItem::Carried(..) => {}
             ScannedItem::Damaged | ScannedItem::Torn => bad += 1,
         });
     }
@@ -64,4 +65,33 @@ pub fn look(path: &Path) -> io::Result<(Vec<KeptEvent>, u64)> {
         k.retired = retired.binary_search(&k.position).is_ok();
     }
     Ok((kept, bad))
+}
+
+/// What the folder of an outbox carries for the audit log, retired or not, in the order in which it
+/// was written. Changes nothing and asks for no lock; a folder that is not there carries nothing.
+///
+/// # Errors
+/// Where it cannot be read.
+pub fn carried(path: &Path) -> io::Result<Vec<Vec<u8>>> {
+    let mut carried = Vec::new();
+    let numbers = match files::numbers(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(carried),
+        numbers => numbers?,
+    };
+    for number in numbers {
+        let bytes = match std::fs::read(files::name(path, number)) {
+            Ok(bytes) => Zeroizing::new(bytes),
+            Err(e) if e.kind() == ErrorKind::NotFound => continue,
+            Err(e) => return Err(e),
+        };
+        if let Header::Foreign { .. } = format::read_header(number, &bytes) {
+            continue;
+        }
+        format::scan(number, &bytes, |found| {
+            if let ScannedItem::Carried(at, length) = found {
+                carried.push(bytes[at..at + length].to_vec());
+            }
+        });
+    }
+    Ok(carried)
 }

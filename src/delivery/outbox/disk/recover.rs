@@ -96,7 +96,7 @@ impl<F: Files> DiskStore<F> {
             // A header cut short is a segment that was being made; nothing was in it.
             Header::Damaged => self.health.damaged += u64::from(bytes.len() > HEADER),
         }
-        let Contents { entries, marks, damaged, torn } = index::contents(number, &bytes);
+        let Contents { entries, marks, carries, damaged, torn } = index::contents(number, &bytes);
         if damaged > 0 {
             log::error!(
                 "Records of the outbox are damaged and lost: segment={number} records={damaged}."
@@ -113,7 +113,9 @@ impl<F: Files> DiskStore<F> {
         let used =
             entries.last().map(|e| e.position).into_iter().chain(marks.iter().copied()).max();
         self.next_position = self.next_position.max(used.map_or(0, |p| p.saturating_add(1)));
-        self.segments.push_back(Segment::of(number, bytes.len() as u64, &entries));
+        let mut segment = Segment::of(number, bytes.len() as u64, &entries);
+        segment.carries = carries;
+        self.segments.push_back(segment);
         self.indices.put(number, entries);
         Some(marks)
     }

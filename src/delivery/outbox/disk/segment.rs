@@ -83,6 +83,8 @@ pub struct Segment {
     pub earliest: i64,
     /// Positions of its extent that are retired, whether they are here or not.
     pub retired: Stretches,
+    /// Whether the log may need what is carried in it.
+    pub carries: bool,
     /// Whether the file may hold events that are not known, as after a write that failed.
     pub doubtful: bool,
     /// Whether it can no longer be read: it is left alone until the next start.
@@ -103,6 +105,7 @@ impl Segment {
             extent: (QueuePosition::MAX, 0),
             earliest: i64::MAX,
             retired: Stretches::default(),
+            carries: false,
             doubtful: false,
             left: false,
             failing: FailingReads::default(),

@@ -9,6 +9,7 @@ use self::platter::{Fault, MemDisk};
 use super::*;
 use crate::delivery::event::EventId;
 
+mod carrying;
 mod many;
 mod platter;
 mod queue;
@@ -182,7 +183,7 @@ fn a_segment_of_another_version_is_left_alone() {
     let foreign = {
         let mut p = disk.lock();
         let file = p.files.values_mut().last().expect("one");
-        file.bytes[8] = 2;
+        file.bytes[8] = 3;
         file.bytes.clone()
     };
     let (mut store, recovered) = opened(&disk);

@@ -4,12 +4,16 @@
 //! A power cut may restore a deleted segment, or what was left out of a rewritten one, until the
 //! folder is synced. Retirements are therefore dropped, with their segment or out of it, only after
 //! such a sync, and only where no older segment holds what they retire.
+//!
+//! What is carried for the audit log goes only once the log needs it no more. A segment in which
+//! nothing else is of use waits for that, and one that is rewritten keeps it; where its room is
+//! needed the log is brought to its own disk first.
 
 use std::io::{self, ErrorKind};
 
 use zeroize::Zeroizing;
 
-use super::format::{self, EVENT_OVERHEAD, HEADER};
+use super::format::{self, EVENT_OVERHEAD, HEADER, ScannedItem};
 use super::index::{self, IndexEntry};
 use super::segment::Segment;
 use super::{DiskStore, Files, SEGMENT};
@@ -44,12 +48,42 @@ impl<F: Files> DiskStore<F> {
         while let Some(oldest) = self.segments.front()
             && oldest.live == 0
         {
+            if oldest.carries && !self.log_is_settled() {
+                self.waits_for_log = true;
+                return Ok(());
+            }
             if self.active && self.segments.len() == 1 {
                 return self.empty();
             }
             self.delete_oldest()?;
         }
         Ok(())
+    }
+
+    /// Whether the log needs nothing that is carried. Where there is no log, nobody does.
+    fn log_is_settled(&self) -> bool {
+        self.log.as_ref().is_none_or(|log| log.is_settled())
+    }
+
+    /// Brings the log to its own disk, if that works: otherwise what is carried stays.
+    fn settle_log(&self) {
+        if let Some(log) = &self.log {
+            // Those who write the log find out and say so.
+            let _ = log.settle();
+        }
+    }
+
+    /// Deletes what waits for the log, once the log needs it no more; `settle`: brings the log to
+    /// its own disk for it.
+    pub(super) fn let_go_of_carried(&mut self, settle: bool) -> io::Result<()> {
+        if !self.waits_for_log {
+            return Ok(());
+        }
+        if settle {
+            self.settle_log();
+        }
+        self.waits_for_log = false;
+        self.collect()
     }
 
     /// Cuts the only segment off, none of whose events waits.
@@ -100,6 +134,9 @@ impl<F: Files> DiskStore<F> {
     /// Makes room for `bytes` more, at the expense of what is retired.
     pub(super) fn make_room(&mut self, bytes: u64) -> io::Result<()> {
         let fits = |store: &Self| store.disk_bytes() + bytes <= store.limit;
+        if !fits(self) && self.segments.iter().any(|s| s.carries) {
+            self.settle_log();
+        }
         // First where much is gained by writing little.
         for least in [SEGMENT / 4, 1] {
             let mut at = 0;
@@ -150,8 +187,22 @@ impl<F: Files> DiskStore<F> {
                 && !self.is_shadowed(entry.position, at)
             {
                 kept.push(IndexEntry { offset: out.len() as u32, ..entry });
-                out.extend(event);
+                // It stands without what it carried from now on.
+                match format::read_event(number, event) {
+                    Some((position, record)) => {
+                        out.extend(format::event(number, position, &record).iter());
+                    }
+                    None => out.extend(event),
+                }
             }
+        }
+        let carries = self.segments[at].carries && !self.log_is_settled();
+        if carries {
+            format::scan(number, &file, |found| {
+                if let ScannedItem::Carried(at, length) = found {
+                    out.extend(&file[format::carried_frame(at, length)]);
+                }
+            });
         }
         for position in index::contents(number, &file).marks {
             if self.is_needed(position, at) || self.stalled {
@@ -170,6 +221,7 @@ impl<F: Files> DiskStore<F> {
                 return Err(e);
             }
             self.segments[at] = Segment::of(number, out.len() as u64, &kept);
+            self.segments[at].carries = carries;
             self.indices.put(number, kept);
         }
         self.settle_folder()

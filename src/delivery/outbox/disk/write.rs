@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind};
 
-use super::format::{self, EVENT_OVERHEAD, HEADER, MARK};
+use super::format::{self, CARRIED_OVERHEAD, EVENT_OVERHEAD, HEADER, MARK};
 use super::index::IndexEntry;
 use super::segment::Segment;
 use super::{DiskStore, Files, MARKS_A_SYNC, SEGMENT};
@@ -90,19 +90,27 @@ impl<F: Files> DiskStore<F> {
         Ok(offset)
     }
 
-    /// Writes events into one segment and syncs them; once more in a new segment where the active
-    /// one fails.
+    /// Writes events into one segment, after what is carried with them, and syncs them; once more in
+    /// a new segment where the active one fails.
     pub(super) fn save(
         &mut self,
         first: QueuePosition,
         records: &[&EventRecord],
+        carried: Option<&[u8]>,
     ) -> io::Result<()> {
-        let length = records.iter().map(|r| EVENT_OVERHEAD + r.payload.len()).sum();
+        let events: usize = records.iter().map(|r| EVENT_OVERHEAD + r.payload.len()).sum();
+        let before = carried.map_or(0, |bytes| CARRIED_OVERHEAD + bytes.len());
+        let length = before + events;
         self.make_room(length as u64)?;
         let encode = |segment| {
             let mut frames = zeroize::Zeroizing::new(Vec::with_capacity(length));
+            if let Some(bytes) = carried {
+                let number = records.len() as u32;
+                frames.extend_from_slice(&format::carried(segment, first, number, bytes));
+            }
+            let event = if carried.is_some() { format::carrying } else { format::event };
             for (position, record) in (first..).zip(records) {
-                frames.extend_from_slice(&format::event(segment, position, record));
+                frames.extend_from_slice(&event(segment, position, record));
             }
             RecordBytes::Events(frames)
         };
@@ -116,8 +124,9 @@ impl<F: Files> DiskStore<F> {
                 store.abandon();
             })
         };
-        let mut offset = once(self).or_else(|_| once(self))? as u32;
+        let mut offset = once(self).or_else(|_| once(self))? as u32 + before as u32;
         let last = self.segments.back_mut().expect("it was just written to");
+        last.carries |= carried.is_some();
         for (position, record) in (first..).zip(records) {
             let bytes = record.payload.len() as u32;
             let entry =
@@ -132,7 +141,7 @@ impl<F: Files> DiskStore<F> {
     /// What could not be saved earlier goes first.
     pub(super) fn save_memory(&mut self) -> io::Result<()> {
         while let Some((position, record)) = self.memory.front() {
-            self.save(position, &[&record])?;
+            self.save(position, &[&record], None)?;
             self.memory.remove(position).map_err(|e| e.source)?;
         }
         Ok(())

@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::delivery::outbox::QueuePosition;
+use crate::delivery::outbox::disk::format::{self, ScannedItem};
 use crate::delivery::outbox::disk::{Files, index};
 
 /// What happens to the operation that the plan names.
@@ -75,11 +76,24 @@ impl MemDisk {
         self.lock().files.iter().any(|(n, f)| held(*n, f))
     }
 
+    /// What is carried in any file.
+    pub fn carried(&self) -> Vec<Vec<u8>> {
+        let mut carried = Vec::new();
+        for (n, f) in &self.lock().files {
+            format::scan(*n, &f.bytes, |found| {
+                if let ScannedItem::Carried(at, length) = found {
+                    carried.push(f.bytes[at..at + length].to_vec());
+                }
+            });
+        }
+        carried
+    }
+
     /// Ids in the heads of events that lie in any file, whole or not.
     pub fn ids(&self) -> BTreeSet<u128> {
         let heads = |f: &MemFile| -> Vec<u128> {
-            let begins =
-                f.bytes.windows(32).filter(|w| w[0] == 0xFF && w.starts_with(b"\xFFEV\xFE"));
+            let tags = [*b"\xFFEV\xFE", *b"\xFFEL\xFE"];
+            let begins = f.bytes.windows(32).filter(|w| tags.iter().any(|tag| w.starts_with(tag)));
             begins
                 .map(|w| u128::from_le_bytes(w[16..].try_into().expect("sixteen bytes")))
                 .collect()
@@ -151,6 +165,12 @@ impl MemDisk {
                 if random() < 64 {
                     let hole = f.synced + (kept - f.synced) * usize::from(random()) / 255;
                     f.bytes[hole..].fill(0);
+                }
+                // Blocks come to the disk in any order.
+                if random() < 64 {
+                    let hole = f.synced + (kept - f.synced) * usize::from(random()) / 255;
+                    let end = hole + (kept - hole) * usize::from(random()) / 255;
+                    f.bytes[hole..end].fill(0);
                 }
             }
         }
