@@ -366,8 +366,8 @@ impl Device {
     }
 }
 
-/// What a power cut leaves of `written`, of which `synced` is certain: blocks of what came after are
-/// there, are empty, or hold anything, and the size is any.
+/// What a power cut leaves of `written`, of which `synced` is certain: blocks of what came after
+/// are there, are empty, or hold anything, and the size is any.
 fn cut(synced: &[u8], written: &[u8], size: usize, blocks: &[u8]) -> Vec<u8> {
     let mut left = written[..synced.len() + size % (written.len() - synced.len() + 1)].to_vec();
     for (at, byte) in left.iter_mut().enumerate().skip(synced.len()) {
@@ -389,7 +389,7 @@ enum LogStep {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
     #[test]
     fn after_a_power_cut_a_log_has_each_record_that_it_or_the_outbox_had_on_a_disk(
         steps in prop::collection::vec(prop_oneof![

@@ -202,8 +202,8 @@ impl WitnessDesk {
         }
     }
 
-    /// The same of a record that is covered, to be said with its checkpoint; `None` where no witness
-    /// has cosigned yet.
+    /// The same of a record that is covered, to be said with its checkpoint; `None` where no
+    /// witness has cosigned yet.
     pub fn announcement(&self, journal: &Journal) -> Option<String> {
         let kept = lock(&self.state).witnessed.kept();
         let note = (kept > 0).then(|| journal.announce_covered(kept))?;

@@ -32,8 +32,8 @@
 //!   helps against that.)
 //! * When no event waits, the last segment is cut to its header, which then names the next
 //!   position. That needs no sync of its own: the next append's covers it.
-//! * What is carried for the audit log ([`Store::append_carrying`]) is as durable as the events that
-//!   it came with, which do not count without it, and is there until the log needs it no more, see
+//! * What is carried for the audit log ([`Store::append_carrying`]) is as durable as the events it
+//!   came with, which do not count without it, and is there until the log needs it no more, see
 //!   [`CarriedLog`]. So long, half a minute at most where the log's disk works, a segment stays
 //!   although all in it is retired.
 //!

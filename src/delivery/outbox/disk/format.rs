@@ -300,7 +300,7 @@ pub fn scan(segment: u64, bytes: &[u8], mut found: impl FnMut(ScannedItem)) {
     let mut carried = None::<CarriedHead>;
     while at < bytes.len() {
         let rest = &bytes[at..];
-        // Of one with a body: bytes up to it, of it and its checksum, and what it is if it is whole.
+        // Of one with a body: the bytes of all of it, and what it is if it is whole.
         let (whole, item) = if let Some(position) = read_mark(segment, rest) {
             found(ScannedItem::Retired(position));
             at += MARK;

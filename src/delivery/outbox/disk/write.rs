@@ -90,8 +90,8 @@ impl<F: Files> DiskStore<F> {
         Ok(offset)
     }
 
-    /// Writes events into one segment, after what is carried with them, and syncs them; once more in
-    /// a new segment where the active one fails.
+    /// Writes events into one segment, after what is carried with them, and syncs them; once more
+    /// in a new segment where the active one fails.
     pub(super) fn save(
         &mut self,
         first: QueuePosition,

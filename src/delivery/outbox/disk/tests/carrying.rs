@@ -1,5 +1,5 @@
-//! Candidates that carry their record of the audit log, and the log itself: a kill and a power cut at
-//! any write of both, against what either had on its disk.
+//! Candidates that carry their record of the audit log, and the log itself: a kill and a power cut
+//! at any write of both, against what either had on its disk.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -274,7 +274,7 @@ fn both_step() -> impl Strategy<Value = BothStep> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(256))]
     #[test]
     fn no_candidate_is_there_without_its_record_whatever_of_both_came_to_the_disk(
         steps in prop::collection::vec(both_step(), 1..40),
