@@ -267,7 +267,7 @@ fn both_step() -> impl Strategy<Value = BothStep> {
         1 => Just(BothStep::Heartbeat),
         6 => Just(BothStep::Retire),
         2 => any::<bool>().prop_map(BothStep::LetGo),
-        2 => (1u64..8, any::<bool>(), any::<u8>())
+        3 => (1u64..5, any::<bool>(), any::<u8>())
             .prop_map(|(after, dies, share)| BothStep::Fault(after, dies, share)),
         2 => any::<bool>().prop_map(BothStep::End),
     ]

@@ -159,7 +159,9 @@ impl MemDisk {
                 }
                 f.cut = false;
                 let tail = f.bytes.len() - f.synced;
-                let kept = f.synced + tail * usize::from(random()) / 255;
+                // The size may be there as it was written, whatever of the blocks is.
+                let share = if random() < 64 { 255 } else { random() };
+                let kept = f.synced + tail * usize::from(share) / 255;
                 f.bytes.truncate(kept);
                 // A hole where the size came to the disk and the block did not.
                 if random() < 64 {
