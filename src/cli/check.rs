@@ -28,7 +28,7 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
     let wanted = |name: &str| checks::REQUIREMENTS.contains(&name);
     checks::run(&args.config.path, Clock::default(), &wanted, &mut |output: CheckOutput| {
         failed |= matches!(output.result, CheckResult::Failed { .. });
-        // After the reader has gone the rest is run for the exit code alone.
+        // What cannot be written any more is run for the exit code alone.
         if written.is_ok() {
             written = doctor::write(&output, &args.format);
         }

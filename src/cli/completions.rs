@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap_complete::Shell;
 
-use super::CliError;
+use super::{CliError, output};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -18,6 +18,6 @@ pub fn run(args: &Args) -> Result<ExitCode, CliError> {
     // The generator panics where its writer fails, as a pipe does whose reader has gone.
     let mut text = Vec::new();
     clap_complete::generate(args.shell, &mut super::command(), "watchpost", &mut text);
-    std::io::stdout().lock().write_all(&text)?;
+    output::stdout().write_all(&text)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -32,7 +32,7 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
                 if args.format.json {
                     output::json_line(&json!({ "image": path, "error": error.to_string() }))?;
                 } else {
-                    eprintln!("watchpost: {error}");
+                    output::say(error);
                 }
                 continue;
             }

@@ -53,7 +53,7 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
     let mut outputs = Vec::new();
     let mut written = Ok(());
     doctor::run(&args.config.path, Clock::default(), &wanted, &mut |output| {
-        // After the reader has gone the rest is run for the exit code alone.
+        // What cannot be written any more is run for the exit code alone.
         if written.is_ok() {
             written = write(&output, &args.format);
         }

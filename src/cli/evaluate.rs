@@ -17,8 +17,8 @@ use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::CliError;
 use super::flags::{Networks, OutputFormat};
+use super::{CliError, output};
 use crate::evaluate::cover::Cover;
 use crate::evaluate::extract::{Acquisition, Chain, Settings};
 use crate::evaluate::left_out::LeftOut;
@@ -332,7 +332,7 @@ struct CurveArgs {
 /// Models or lists that cannot be used, files that cannot be written; data that are merely poor are
 /// no error.
 pub fn run(args: Args) -> Result<ExitCode, CliError> {
-    let evaluated = execute(&args, &mut std::io::stdout().lock())?;
+    let evaluated = execute(&args, &mut output::stdout())?;
     Ok(if evaluated { ExitCode::SUCCESS } else { ExitCode::from(NOTHING_EVALUATED) })
 }
 

@@ -4,7 +4,8 @@
 //! may read has `--json`; errors go to standard error as one sentence that says what to do next.
 //!
 //! Exit codes: 0 done, 1 failed, 2 not understood (from the argument parser), 65 nothing could be
-//! evaluated (`EX_DATAERR`), 78 the configuration is wrong (`EX_CONFIG`).
+//! evaluated (`EX_DATAERR`), 78 the configuration is wrong (`EX_CONFIG`). A reader of standard
+//! output that has gone changes none of them.
 //!
 //! A build for a board has the commands that run, check and explain a device. Cargo features add
 //! the others: `author` makes and signs lists (parts of `key` and `watchlist`), `desk` is the
@@ -194,7 +195,7 @@ pub fn main() -> ExitCode {
     if !matches!(cli.command, Command::Doctor(_))
         && let Err(error) = choice::chosen()
     {
-        eprintln!("watchpost: {error}");
+        output::say(error);
         return ExitCode::from(EX_CONFIG);
     }
     let outcome = match cli.command {
@@ -233,10 +234,8 @@ pub fn main() -> ExitCode {
     };
     match outcome {
         Ok(code) => code,
-        // A reader that has seen enough (`watchpost detect ... | head`) is no failure.
-        Err(error) if is_broken_pipe(&*error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("watchpost: {}", shown(&chain(&*error)));
+            output::say(shown(&chain(&*error)));
             let wrong_config = error.downcast_ref::<crate::config::ConfigError>().is_some();
             if wrong_config { ExitCode::from(EX_CONFIG) } else { ExitCode::FAILURE }
         }
@@ -255,20 +254,6 @@ fn chain(error: &dyn Error) -> String {
         cause = error.source();
     }
     text
-}
-
-fn is_broken_pipe(error: &(dyn Error + 'static)) -> bool {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if error
-            .downcast_ref::<std::io::Error>()
-            .is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
-        {
-            return true;
-        }
-        next = error.source();
-    }
-    false
 }
 
 /// Logging for commands that run long: level from `WATCHPOST_LOG`, else `default`; to standard

@@ -92,10 +92,10 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
         output::table(&["position", "event", "state", "expires", "bytes"], &rows)?;
     }
     if bad > 0 {
-        eprintln!(
-            "watchpost: {bad} stretches of bytes are damaged, unfinished or of another version; \
-             the daemon's log says more"
-        );
+        output::say(format_args!(
+            "{bad} stretches of bytes are damaged, unfinished or of another version; the daemon's \
+             log says more"
+        ));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,15 +1,70 @@
-//! What commands print: JSON lines for machines, aligned tables for people.
+//! What commands print: JSON lines for machines, aligned tables for people, and what goes to
+//! standard error.
+//!
+//! * A reader of standard output that has gone (`watchpost detect ... | head`) is neither failure
+//!   nor success: what it does not read is dropped, and the command goes on to its verdict, which
+//!   alone decides the exit code. Any other failure of standard output is an error, and
+//!   [`json_line_for_a_reader`] makes one of this, too.
+//! * What cannot be written to standard error is dropped: nothing stops for it.
 
-use std::io::{self, Write};
+use std::fmt::Display;
+use std::io::{self, ErrorKind, StdoutLock, Write};
 
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter};
 
 use crate::watchlist::text::shown;
 
+/// Standard output.
+pub fn stdout() -> Lenient<StdoutLock<'static>> {
+    Lenient(io::stdout().lock())
+}
+
+/// A writer whose reader may go.
+#[derive(Debug)]
+pub struct Lenient<W>(W);
+
+impl<W: Write> Write for Lenient<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.0.write(bytes) {
+            Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(bytes.len()),
+            written => written,
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self.0.flush() {
+            Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()),
+            flushed => flushed,
+        }
+    }
+}
+
+/// Says a sentence on standard error, in the program's name.
+pub fn say(sentence: impl Display) {
+    // `eprintln!` would panic where nobody reads it any more.
+    let _ = writeln!(io::stderr().lock(), "watchpost: {sentence}");
+}
+
+/// Warns on standard error.
+#[cfg(feature = "author")]
+pub fn warn(sentence: impl Display) {
+    say(format_args!("warning: {sentence}"));
+}
+
 /// Prints one JSON line.
 pub fn json_line(value: &impl Serialize) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+    write_json(stdout(), value)
+}
+
+/// Prints one JSON line of a command that never ends by itself and is nothing without a reader: one
+/// that has gone is an error here.
+#[cfg(feature = "author")]
+pub fn json_line_for_a_reader(value: &impl Serialize) -> io::Result<()> {
+    write_json(io::stdout().lock(), value)
+}
+
+fn write_json(mut out: impl Write, value: &impl Serialize) -> io::Result<()> {
     value.serialize(&mut serde_json::Serializer::with_formatter(&mut out, ShortNumbers))?;
     out.write_all(b"\n")
 }
@@ -31,7 +86,7 @@ impl Formatter for ShortNumbers {
 
 /// Prints one line of text. What is hidden in it is shown: devices and files have a say in it.
 pub fn line(text: impl AsRef<str>) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+    let mut out = stdout();
     out.write_all(shown(text.as_ref()).as_bytes())?;
     out.write_all(b"\n")
 }
@@ -66,6 +121,27 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A writer that fails in one way.
+    struct Failing(ErrorKind);
+
+    impl Write for Failing {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(self.0.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Err(self.0.into())
+        }
+    }
+
+    #[test]
+    fn a_reader_that_has_gone_is_no_error_and_a_full_disk_is_one() {
+        let mut gone = Lenient(Failing(ErrorKind::BrokenPipe));
+        assert!(gone.write_all(b"line").is_ok() && gone.flush().is_ok());
+        let mut full = Lenient(Failing(ErrorKind::StorageFull));
+        assert!(full.write_all(b"line").is_err() && full.flush().is_err());
+    }
 
     #[test]
     fn a_number_of_single_precision_is_written_as_short_as_it_is() {

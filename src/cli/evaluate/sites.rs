@@ -8,9 +8,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::ranges::{border, likely};
-use crate::cli::CliError;
 use crate::cli::flags::{Networks, OutputFormat};
 use crate::cli::photographs::{self, FaceReader};
+use crate::cli::{CliError, output};
 use crate::evaluate::extract::padded;
 use crate::evaluate::sites::{
     Goal, GroupedPerson, Population, SitePlan, SitesResult, evaluate, one_of_each,
@@ -100,11 +100,11 @@ pub fn run(args: &SitesArgs, out: &mut dyn Write) -> Result<bool, CliError> {
         people = one_of_each(people, from);
     }
     if people.len() < 3 * args.entries.max(args.decoys) {
-        eprintln!(
-            "watchpost: {} people of {photographs} photographs are too few: of three thirds one is \
-             listed, one are decoys and one pass",
+        output::say(format_args!(
+            "{} people of {photographs} photographs are too few: of three thirds one is listed, \
+             one are decoys and one pass",
             people.len()
-        );
+        ));
         return Ok(false);
     }
     let bar = indicatif::ProgressBar::new(people.len() as u64);

@@ -206,8 +206,8 @@ pub fn run(mut args: Args) -> Result<ExitCode, CliError> {
     let ends = Arc::clone(&over);
     let mut report = |report: &WitnessReport, now| {
         found |= report.is_finding();
-        // Whoever reads has gone: what is found would be lost.
-        if let Err(error) = output::json_line(&report.to_json(&args.name, now)) {
+        // Where whoever reads has gone, what is found would be lost.
+        if let Err(error) = output::json_line_for_a_reader(&report.to_json(&args.name, now)) {
             broken = Some(error);
             ends.store(true, Ordering::Relaxed);
         }
@@ -219,7 +219,7 @@ pub fn run(mut args: Args) -> Result<ExitCode, CliError> {
     correspondent::correspond(&config, &client, &mut post)?;
     drop(post);
     if let Some(error) = broken {
-        return Err(error.into());
+        return Err(format!("what is found can be written to nobody any more: {error}").into());
     }
     Ok(if found { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

@@ -105,7 +105,7 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
         (None, None) => return Err("name the person with --reference".into()),
     };
     for note in notes {
-        eprintln!("watchpost: warning: {note}");
+        output::warn(note);
     }
     // Before the draft, which must not hold a reference of which nobody knows whose it is.
     let drawn = references.save()?.map(Path::to_owned);
@@ -132,12 +132,12 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
     }
     let cost = CostOfFew::of(&models, draft.content());
     for sentence in too_few(&report.added, cost.as_ref()) {
-        eprintln!("watchpost: warning: {sentence}");
+        output::warn(sentence);
     }
     if cohort.is_none() && !report.added.is_empty() {
-        eprintln!(
-            "watchpost: warning: nobody was held against a cohort: a face that resembles many \
-             would alarm at many; name a draft of decoys with --cohort"
+        output::warn(
+            "nobody was held against a cohort: a face that resembles many would \
+             alarm at many; name a draft of decoys with --cohort",
         );
     }
     if !report.added.is_empty() {

@@ -1,6 +1,6 @@
 //! Entries that will be confused with one another, told while something can still be done about it.
 
-use super::site;
+use super::{output, site};
 use crate::decision::budget::Budget;
 use crate::device::judge;
 use crate::vision::Models;
@@ -56,6 +56,6 @@ pub fn sentences(limit: f32, found: &LookAlikes) -> Vec<String> {
 pub fn warn(models: &Models, content: &Content) {
     let Some((limit, found)) = find(models, content) else { return };
     for sentence in sentences(limit, &found) {
-        eprintln!("watchpost: warning: {sentence}");
+        output::warn(sentence);
     }
 }

@@ -1,5 +1,6 @@
 //! Names in free texts and references, told while something can still be done about it.
 
+use super::output;
 use super::people::looks_like_a_name;
 use crate::watchlist::author::{ListSummary, suspected_name};
 
@@ -40,6 +41,6 @@ pub fn sentences(summary: &ListSummary) -> Vec<String> {
 /// Warns on standard error.
 pub fn warn(summary: &ListSummary) {
     for sentence in sentences(summary) {
-        eprintln!("watchpost: warning: {sentence}");
+        output::warn(sentence);
     }
 }

@@ -316,10 +316,9 @@ pub fn warn_of_budget(models: &Models, content: &Content) {
         of_place::rates(&curve, content, record.as_ref())
     };
     if let Err(over) = rates.plan(budget) {
-        eprintln!(
-            "watchpost: warning: devices will refuse this list. {over}; see `watchpost watchlist \
-             plan`"
-        );
+        output::warn(format_args!(
+            "devices will refuse this list. {over}; see `watchpost watchlist plan`"
+        ));
     }
 }
 

@@ -114,8 +114,9 @@ fn signed(
 
 /// Asks on the terminal.
 fn agreed() -> Result<(), CliError> {
-    eprint!("watchpost: sign this in your name? Write yes to sign: ");
-    std::io::stderr().flush()?;
+    let mut terminal = std::io::stderr();
+    terminal.write_all(b"watchpost: sign this in your name? Write yes to sign: ")?;
+    terminal.flush()?;
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer)?;
     if answer.trim() == "yes" { Ok(()) } else { Err("nothing is signed".into()) }
