@@ -23,9 +23,10 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::clock::Clock;
-use crate::config::{Config, ConfigError, promises};
+use crate::config::{Config, ConfigError, DeviceConfig, promises};
 use crate::delivery::event::{Ending, EndingSoon};
 use crate::files::open_to_all;
+use crate::watchlist::opaque::{IdentifierOf, is_plainly_opaque};
 use crate::watchlist::text::stamp;
 
 /// How a check ended, as one JSON object's `outcome`, `detail` and `remedy`.
@@ -181,7 +182,10 @@ pub fn run(
     let loaded = Config::load(config);
     if wanted("config") {
         let result = match &loaded {
-            Ok(_) => safe_from_others(config),
+            Ok(loaded) => match safe_from_others(config) {
+                CheckResult::Ok { .. } => named_by_no_person(config, &loaded.device),
+                unsafe_file => unsafe_file,
+            },
             Err(error) => CheckResult::failed(error, remedy(error)),
         };
         report(CheckOutput { check: "config", result });
@@ -212,6 +216,18 @@ fn safe_from_others(config: &Path) -> CheckResult {
             format!("run `chmod o-w {}`, and look through the file", place.display()),
         ),
         None => CheckResult::ok(shown.to_string()),
+    }
+}
+
+/// Whether the names of device and camera, which are published, are plainly no person's.
+fn named_by_no_person(config: &Path, device: &DeviceConfig) -> CheckResult {
+    let names = [(setting!(device.id), &device.id), (setting!(device.camera), &device.camera)];
+    match names.into_iter().find(|(_, name)| !is_plainly_opaque(name, IdentifierOf::Thing)) {
+        None => CheckResult::ok(config.display().to_string()),
+        Some((key, name)) => CheckResult::warning(
+            format!("{name:?} may be a person's name, and is published with what the device says"),
+            format!("name it by its place, as in gate-1, in {key}"),
+        ),
     }
 }
 
@@ -406,6 +422,16 @@ mod tests {
         };
         assert_eq!([told(0o644, 0o755), told(0o644, 0o1777)], [false; 2]);
         assert_eq!([told(0o646, 0o755), told(0o644, 0o777)], [true; 2]);
+    }
+
+    #[test]
+    fn a_device_that_may_be_called_by_a_persons_name_is_told() {
+        let told = |id: &str| {
+            let device = DeviceConfig { id: id.to_owned(), ..DeviceConfig::default() };
+            named_by_no_person(Path::new("watchpost.toml"), &device)
+        };
+        assert!(matches!(told("Jane_Doe"), CheckResult::Warning { .. }));
+        assert!(matches!(told("gate-1"), CheckResult::Ok { .. }));
     }
 
     #[test]

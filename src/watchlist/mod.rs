@@ -44,7 +44,7 @@
 //! | 3 | `refusal`, `signatures`: why not |
 //! | 2 | [`codec`]: a list's bytes; [`trust`]; [`search`]; [`seal`], `list_file` |
 //! | 1 | [`model`]: what a list says; `container`, `sign1`: COSE; `config` |
-//! | 0 | `cbor`, `place`, `hours`, [`promotion`], `row`, `text`, [`keys`], [`clock`], [`locked`] |
+//! | 0 | `cbor`, `place`, `hours`, [`promotion`], [`opaque`], `row`, `text`, [`keys`], [`clock`], [`locked`] |
 
 #[cfg(any(feature = "author", test))]
 pub mod author;
@@ -58,6 +58,7 @@ pub mod keys;
 mod list_file;
 pub(crate) mod memory;
 pub mod model;
+pub mod opaque;
 pub mod order;
 mod place;
 pub mod promotion;

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 
 use super::bounds::ListBounds;
 use super::promotion::PromotionFlags;
-use super::{CliError, create, date, output, plan, site};
+use super::{CliError, create, date, names, output, plan, site};
 use crate::cli::flags::{Networks, OutputFormat};
 use crate::promise::Stage;
 use crate::watchlist::author::{Draft, NewList};
@@ -127,6 +127,7 @@ pub fn run(new: Args) -> Result<(), CliError> {
     create(&new.draft, &draft.to_json())?;
     plan::warn_of_budget(&models, draft.content());
     let c = draft.content();
+    names::warn_of_ids(&c.id, &c.authorisation.devices);
     if new.format.json {
         output::json_line(
             &serde_json::json!({ "draft": new.draft, "id": c.id, "version": c.version }),

@@ -3,7 +3,7 @@
 //! * Whoever cannot be used is left out with the reason and the remedy; everybody else is added.
 //!   Only a table whose columns or quotation marks make no sense is refused as a whole.
 //! * Folders that NAS and desktop systems keep for themselves are nobody.
-//! * A folder that looks like a name gets an opaque reference; see [`References`].
+//! * A folder whose name is not plainly opaque gets a drawn reference; see [`References`].
 
 mod references;
 mod table;
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use time::OffsetDateTime;
 
-pub use self::references::{References, looks_like_a_name};
+pub use self::references::References;
 use self::table::rows;
 use super::{CliError, date};
 use crate::files;

@@ -67,6 +67,7 @@ pub fn run(args: &Args) -> Result<(), CliError> {
         plan::warn_of_budget(&models, next.content());
     }
     names::warn(&summary);
+    names::warn_of_ids(&summary.id, &summary.authorisation.devices);
     if ask {
         show::print(&summary)?;
         if let Some(record) = &record {

@@ -42,7 +42,7 @@ pub struct EnrolmentReport {
     pub left_out: Vec<SkippedPhotograph>,
     /// People, and folders that are nobody.
     pub not_added: Vec<NotAdded>,
-    /// Where the references are that were drawn for folders that look like names.
+    /// Where the references are that were drawn for folders whose names are not plainly opaque.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub references: Option<PathBuf>,
     /// Photographs that show others in the background, or were turned.
@@ -87,8 +87,8 @@ pub fn print(report: &EnrolmentReport, many: bool) -> Result<(), CliError> {
     }
     if let Some(file) = &report.references {
         output::line(format!(
-            "some folders look like names, and a name must not be published: their entries have \
-             drawn references, which {} holds; keep it to yourselves",
+            "some folders are not plainly case numbers, and a name must not be published: their \
+             entries have drawn references, which {} holds; keep it to yourselves",
             file.display()
         ))?;
     }

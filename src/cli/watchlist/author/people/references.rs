@@ -1,8 +1,8 @@
-//! References of folders that look like people's names.
+//! References of folders that may be called by people's names.
 //!
-//! A reference is published in candidates, so it must not be a name. A folder that looks like one
-//! gets a reference drawn at random. Which is whose stays in a file beside the draft, which only
-//! its owner may read; the same folder gets the same reference again.
+//! A reference is published in candidates, so it must not be a name. A folder whose name is not
+//! plainly opaque gets a reference drawn at random. Which is whose stays in a file beside the
+//! draft, which only its owner may read; the same folder gets the same reference again.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use super::CliError;
 use super::table::rows;
 use crate::files;
 use crate::watchlist::Reference;
+use crate::watchlist::opaque::{IdentifierOf, is_plainly_opaque};
 
 /// Most bytes of the file.
 const MAX_FILE: u64 = 16 << 20;
@@ -39,12 +40,12 @@ impl References {
         Ok(Self { file, known, drawn: false })
     }
 
-    /// The reference of the folder `name`: its name, where that is opaque.
+    /// The reference of the folder `name`: its name, where that is plainly opaque.
     pub fn of_folder(&mut self, name: &str) -> Result<Reference, CliError> {
         if let Some((reference, _)) = self.known.iter().find(|(_, folder)| folder == name) {
             return Ok(reference.clone());
         }
-        if !looks_like_a_name(name)
+        if is_plainly_opaque(name, IdentifierOf::Person)
             && let Ok(reference) = name.parse()
         {
             return Ok(reference);
@@ -82,19 +83,4 @@ fn parse(text: &str) -> Result<Vec<(Reference, String)>, CliError> {
         _ => Err(format!("line {line}: not a reference and a folder").into()),
     })
     .collect()
-}
-
-/// Whether a folder's name or a reference may be a person's: two words or more of letters alone,
-/// two that begin as names do, with a year or not, one such word alone, or anything that is not
-/// opaque. A case's number has a digit.
-pub fn looks_like_a_name(name: &str) -> bool {
-    let words = name.split(|c: char| !c.is_alphabetic() && c != '\'').filter(|w| !w.is_empty());
-    let is_proper = |word: &&str| {
-        let mut letters = word.chars();
-        letters.next().is_some_and(char::is_uppercase) && letters.any(char::is_lowercase)
-    };
-    let proper = words.clone().filter(is_proper).count();
-    let has_digit = name.chars().any(|c| c.is_ascii_digit());
-    let is_of_letters = !has_digit && (words.count() > 1 || proper > 0);
-    !name.is_ascii() || name.contains(' ') || is_of_letters || proper > 1
 }

@@ -154,33 +154,36 @@ fn a_second_row_for_somebody_is_left_out_and_the_first_stays() {
 }
 
 #[test]
-fn names_are_told_from_references() {
-    for name in [
-        "Jane_Doe",
-        "jane-doe",
-        "Jane Doe",
-        "Müller",
-        "O'Brien_Pat",
-        "case one",
-        "Doe_Jane_1970",
-        "JaneDoe",
-        "Schroeder",
-    ] {
-        assert!(looks_like_a_name(name), "{name}");
-    }
-    for reference in [
-        "case-1",
-        "Case-1",
+fn a_folder_that_is_not_plainly_a_case_number_gets_a_drawn_reference() {
+    let folder = tempfile::tempdir().unwrap();
+    let names = [
+        "schroeder",
+        "JOHN",
+        "jane-doe-2",
+        "john.smith.1985",
+        "JaneDoe1985",
+        "DOE-JANE-1",
+        "mueller7",
+        "K.Annan.3",
+        "o_brien",
+        "case-0412",
         "2026-17",
-        "A1",
-        "case",
-        "order-1-26",
-        "x7",
-        "ref-6ffeb683ea7b",
-        "LKA-12-AZ",
-    ] {
-        assert!(!looks_like_a_name(reference), "{reference}");
+    ];
+    for name in names {
+        std::fs::create_dir(folder.path().join(name)).unwrap();
+        std::fs::write(folder.path().join(name).join("a.jpg"), b"").unwrap();
     }
+    let draft = folder.path().join("draft.json");
+    let mut references = References::of_draft(&draft).unwrap();
+    let found = read(folder.path(), &Defaults::default(), &mut references).unwrap();
+    let file = references.save().unwrap().expect("some were drawn").to_owned();
+    assert_eq!(found.people.len(), names.len());
+    let (drawn, kept): (Vec<_>, Vec<_>) =
+        found.people.iter().map(|p| p.reference.as_str()).partition(|r| r.starts_with("ref-"));
+    assert_eq!(kept, ["2026-17", "case-0412"]);
+    let mapping = std::fs::read_to_string(file).unwrap();
+    assert!(drawn.iter().all(|reference| mapping.contains(reference)), "{mapping}");
+    assert!(mapping.contains("john.smith.1985") && !mapping.contains("case-0412"), "{mapping}");
 }
 
 proptest! {
