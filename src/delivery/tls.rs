@@ -20,6 +20,9 @@ use rustls::{ClientConfig, RootCertStore};
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
+#[cfg(feature = "author")]
+pub use self::certificate::Certificate;
+#[cfg(not(feature = "author"))]
 use self::certificate::Certificate;
 use self::peer::{CertificateEnds, ExplainingVerifier};
 use super::broker::{BrokerConfig, BrokerUrl};

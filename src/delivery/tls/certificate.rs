@@ -1,6 +1,8 @@
 //! What an X.509 certificate says, as far as a person has to know it: for whom, by whom, until
 //! when. Nothing is believed because of it: rustls judges certificates.
 
+use std::net::IpAddr;
+
 use time::{Date, Month, OffsetDateTime, Time};
 
 /// Some fields of a certificate.
@@ -12,8 +14,12 @@ pub struct Certificate {
     pub self_issued: bool,
     /// The last common name of its subject.
     pub common_name: Option<String>,
-    /// Host names and addresses that it is for (`subjectAltName`).
+    /// The last common name of its issuer.
+    pub issuer: Option<String>,
+    /// Host names that it is for (`subjectAltName`), as they are in it.
     pub names: Vec<String>,
+    /// Addresses that it is for (`subjectAltName`).
+    pub addresses: Vec<IpAddr>,
     /// It may issue others.
     pub is_authority: bool,
     /// The last second in which it is valid.
@@ -88,7 +94,9 @@ impl Certificate {
             version,
             self_issued: issuer == subject,
             common_name: common_name(subject),
+            issuer: common_name(issuer),
             names: Vec::new(),
+            addresses: Vec::new(),
             is_authority: false,
             not_after,
         };
@@ -101,6 +109,22 @@ impl Certificate {
             }
         }
         Some(certificate)
+    }
+
+    /// Whether it names `host`; a wildcard names none.
+    #[cfg(feature = "author")]
+    pub fn is_for(&self, host: &str) -> bool {
+        match host.parse::<IpAddr>() {
+            Ok(address) => self.addresses.contains(&address),
+            Err(_) => self.names.iter().any(|name| name.eq_ignore_ascii_case(host)),
+        }
+    }
+
+    /// All hosts that it is for.
+    #[cfg(any(test, feature = "author"))]
+    pub fn hosts(&self) -> Vec<String> {
+        let addresses = self.addresses.iter().map(IpAddr::to_string);
+        self.names.iter().cloned().chain(addresses).collect()
     }
 
     fn extension(&mut self, mut fields: &[u8]) -> Option<()> {
@@ -116,7 +140,7 @@ impl Certificate {
             while !names.is_empty() {
                 match element(&mut names)? {
                     (DNS, name) => self.names.push(String::from_utf8_lossy(name).into_owned()),
-                    (ADDRESS, bytes) => self.names.extend(address(bytes)),
+                    (ADDRESS, bytes) => self.addresses.extend(address(bytes)),
                     _ => {}
                 }
             }
@@ -128,10 +152,10 @@ impl Certificate {
     }
 }
 
-fn address(bytes: &[u8]) -> Option<String> {
+fn address(bytes: &[u8]) -> Option<IpAddr> {
     match bytes.len() {
-        4 => <[u8; 4]>::try_from(bytes).ok().map(|b| std::net::Ipv4Addr::from(b).to_string()),
-        _ => <[u8; 16]>::try_from(bytes).ok().map(|b| std::net::Ipv6Addr::from(b).to_string()),
+        4 => <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from),
+        _ => <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from),
     }
 }
 
@@ -193,7 +217,8 @@ mod tests {
     fn names_issuer_authority_and_end_are_read() {
         let read = |der: &[u8]| Certificate::read(der).expect("a certificate");
         let leaf = read(&made(|_| ()));
-        assert_eq!(leaf.names, ["broker.example", "10.0.0.7"]);
+        assert_eq!(leaf.hosts(), ["broker.example", "10.0.0.7"]);
+        assert_eq!((leaf.names.len(), leaf.issuer.as_deref()), (1, Some("broker")));
         assert_eq!((leaf.version, leaf.common_name.as_deref()), (3, Some("broker")));
         assert!(leaf.self_issued && !leaf.is_authority);
         assert_eq!(leaf.not_after.date().to_string(), "2051-03-04");

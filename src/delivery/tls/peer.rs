@@ -100,7 +100,7 @@ pub fn explain(certificate: &Certificate, host: &str) -> Option<Misfit> {
         "the broker's certificate is that of an authority (CA:TRUE), which may sign others and not \
          serve"
             .to_owned()
-    } else if certificate.names.is_empty() {
+    } else if certificate.names.is_empty() && certificate.addresses.is_empty() {
         let name = certificate.common_name.as_deref().unwrap_or("nothing");
         format!(
             "the broker's certificate has its host in the common name only ({name}), which TLS no \
@@ -183,7 +183,9 @@ mod tests {
             version: 3,
             self_issued: false,
             common_name: Some("broker".into()),
+            issuer: Some("site authority".into()),
             names: vec!["broker".into()],
+            addresses: Vec::new(),
             is_authority: false,
             not_after: OffsetDateTime::UNIX_EPOCH,
         }
