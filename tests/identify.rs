@@ -120,3 +120,29 @@ fn signatures_validity_area_and_budget_are_obeyed() {
     refused(&[], "the budget cannot be met: 1000000 faces a day x 1 entries");
     refused(&[], "Not even one entry fits");
 }
+
+#[test]
+fn a_photograph_that_cannot_be_read_is_named_and_the_others_are_still_looked_at() {
+    let desk = Desk::new();
+    desk.draft();
+    signed(&desk, |text| text);
+    let bad = desk.arg("bad.jpg");
+    std::fs::write(&bad, "<html>").expect("writes");
+    let good = format!("{PORTRAITS}/obama-2010.jpg");
+    let [list, trust] = ["list.cose", "trust.toml"].map(|n| desk.arg(n));
+    let judge = ["--watchlist", &list, "--trust", &trust, "--device", "gate-1"];
+    let all = [&["identify", &good, &bad, &good][..], &judge].concat();
+    let output = watchpost(&[&all[..], &["--json"]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stdout).expect("text");
+    let lines: Vec<Value> =
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(lines.len(), 3, "{text}");
+    assert!(lines[1]["error"].is_string() && lines[1]["image"] == bad.as_str(), "{text}");
+    assert_eq!(lines[0]["faces"], lines[2]["faces"]);
+    let output = watchpost(&all);
+    let said = String::from_utf8(output.stderr).expect("text");
+    assert!(said.contains("bad.jpg") && output.status.code() == Some(1), "{said}");
+    let lines = String::from_utf8(output.stdout).expect("text");
+    assert_eq!(lines.matches("faces, against").count(), 2, "{lines}");
+}

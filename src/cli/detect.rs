@@ -29,11 +29,7 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
             Err(error) => {
                 // The other images are still looked at; the exit code tells.
                 all_read = false;
-                if args.format.json {
-                    output::json_line(&json!({ "image": path, "error": error.to_string() }))?;
-                } else {
-                    output::say(error);
-                }
+                photographs::tell_unread(path, &*error, args.format.json)?;
                 continue;
             }
         };

@@ -1,6 +1,7 @@
 //! `watchpost identify`: who of a watch list may be in a photograph. It obeys what a list says, as
 //! the daemon does: signatures, device, validity, hours, area, budget. What a device remembers
-//! (revocations, suspensions, the highest version) it does not know.
+//! (revocations, suspensions, the highest version) it does not know. A photograph that cannot be
+//! read is named, and the others are still looked at; the exit code is then 1.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -57,8 +58,16 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
     let active = judge.usable_now(&bytes, &trust, now).map_err(|b| b.to_string())?;
     let mut reader = FaceReader::new(&models)?;
     let mut top = TopK::new(args.top.into());
+    let mut all_read = true;
     for path in &args.images {
-        let photograph = photographs::open(path)?;
+        let photograph = match photographs::open(path) {
+            Ok(photograph) => photograph,
+            Err(error) => {
+                all_read = false;
+                photographs::tell_unread(path, &*error, args.format.json)?;
+                continue;
+            }
+        };
         let frame = photograph.frame();
         let (faces, _) = reader.faces(&frame)?;
         let mut lines = Vec::new();
@@ -122,5 +131,5 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
             }
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if all_read { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

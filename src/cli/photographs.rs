@@ -1,8 +1,11 @@
 //! Photographs as files on the command line.
 
+use std::error::Error;
+use std::io;
+
 use serde_json::json;
 
-use super::CliError;
+use super::{CliError, output};
 #[cfg(any(feature = "author", feature = "demo", feature = "evaluate"))]
 use crate::source::Photograph;
 #[cfg(any(feature = "author", feature = "demo", feature = "evaluate"))]
@@ -23,6 +26,15 @@ pub fn open(path: &std::path::Path) -> Result<crate::source::Photograph, CliErro
         // Some errors name the file themselves.
         if error.contains(&name) { error.into() } else { format!("{name}: {error}").into() }
     })
+}
+
+/// Says that one of several photographs cannot be read: in its line of JSON, or on standard error.
+pub fn tell_unread(path: &std::path::Path, error: &dyn Error, json: bool) -> io::Result<()> {
+    if json {
+        return output::json_line(&json!({ "image": path, "error": error.to_string() }));
+    }
+    output::say(error);
+    Ok(())
 }
 
 #[cfg(any(feature = "author", feature = "demo", feature = "evaluate"))]
