@@ -113,13 +113,15 @@ pub fn print(report: &EnrolmentReport, many: bool) -> Result<(), CliError> {
     Ok(())
 }
 
-/// What entries of fewer than three photographs cost: one sentence for each number that there is.
-/// Without measured misses it says so in words alone.
+/// What entries of fewer than three photographs cost: one sentence for each number that there is,
+/// and none where more of them would be missed no less. Without measured misses it says so in words
+/// alone.
 pub fn too_few(added: &[Added], cost: Option<&CostOfFew>) -> Vec<String> {
     let mut sentences = Vec::new();
     for photographs in 1..PHOTOGRAPHS_WANTED {
         let mut of = added.iter().filter(|a| a.photographs == photographs).map(|a| &a.reference);
         let Some(first) = of.next() else { continue };
+        let Some(missed) = missed(photographs, cost) else { continue };
         let others = match of.count() {
             0 => String::new(),
             1 => " and another".into(),
@@ -127,28 +129,29 @@ pub fn too_few(added: &[Added], cost: Option<&CostOfFew>) -> Vec<String> {
         };
         let noun = if photographs == 1 { "photograph" } else { "photographs" };
         sentences.push(format!(
-            "{first}{others}: with {photographs} {noun} {}; add photographs of other days until \
-             there are {PHOTOGRAPHS_WANTED}",
-            missed(photographs, cost)
+            "{first}{others}: with {photographs} {noun} {missed}; add photographs of other days \
+             until there are {PHOTOGRAPHS_WANTED}"
         ));
     }
     sentences
 }
 
-fn missed(photographs: usize, cost: Option<&CostOfFew>) -> String {
+/// What is missed with so many photographs; `None` where it is as little as with those wanted.
+fn missed(photographs: usize, cost: Option<&CostOfFew>) -> Option<String> {
     let known = cost.and_then(|cost| {
         let of = |n| cost.missed_of_100(n);
         Some((of(photographs)?, of(PHOTOGRAPHS_WANTED)?, cost.threshold))
     });
-    match known {
-        Some((missed, wanted, threshold)) => format!(
-            "{} of 100 passes are missed, with {PHOTOGRAPHS_WANTED} {}, at this list's threshold \
-             as it stands ({threshold:.2})",
-            about(missed),
-            about(wanted)
-        ),
-        None => format!("more passes are missed than with {PHOTOGRAPHS_WANTED}"),
-    }
+    let Some((missed, wanted, threshold)) = known else {
+        return Some(format!("more passes are missed than with {PHOTOGRAPHS_WANTED}"));
+    };
+    let (missed, wanted) = (about(missed), about(wanted));
+    (missed != wanted).then(|| {
+        format!(
+            "{missed} of 100 passes are missed, with {PHOTOGRAPHS_WANTED} {wanted}, at this \
+             list's threshold as it stands ({threshold:.2})"
+        )
+    })
 }
 
 /// A number of a hundred, as exactly as some hundred people can tell.
@@ -175,6 +178,8 @@ mod tests {
                       stands (0.75)";
         assert!(said[0].contains(wanted), "{said:?}");
         assert!(said[1].starts_with("c: with 2 photographs about "), "{said:?}");
+        // Where as few are missed with one as with three, nothing is said.
+        assert_eq!(too_few(&people, Some(&CostOfFew::at(0.45))), Vec::<String>::new());
         // Beyond what was measured, and with an embedder whose misses are not known.
         let beyond = too_few(&people, Some(&CostOfFew::at(0.99)));
         assert_eq!(beyond, too_few(&people, None));
