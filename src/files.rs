@@ -7,10 +7,12 @@
 //!   against that.
 //! * Files that are made here have mode 0600.
 //! * A file that must not be there is made by [`create`].
-//! * Bytes and text are read by one reader, up to a limit: [`read_bytes`], [`read_text`].
+//! * Bytes and text are read by one reader, up to a limit: [`read_bytes`], [`read_text`]; secrets on
+//!   a line by [`secret`].
 //! * It does not make directories, and it does not lock: two writers of one file replace each
 //!   other's work, and each replaces it as a whole.
 
+mod secret;
 mod text;
 
 use std::fs::{self, File, OpenOptions};
@@ -18,8 +20,9 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-#[cfg(feature = "author")]
-pub use self::text::Patient;
+pub use self::secret::{NoSecret, secret};
+#[cfg(any(feature = "author", feature = "desk"))]
+pub use self::text::read_bytes_of;
 #[cfg(feature = "author")]
 pub use self::text::text_or_windows_1252;
 pub use self::text::{open, read_bytes, read_text, read_text_of, text};

@@ -27,7 +27,7 @@ use self::certificate::Certificate;
 use self::peer::{CertificateEnds, ExplainingVerifier};
 use super::broker::{BrokerConfig, BrokerUrl};
 use super::event::Ending;
-use crate::files;
+use crate::files::{self, NoSecret};
 use crate::problem::Problem;
 
 /// Largest file that is read; a bundle of all public authorities is a fifth of it.
@@ -80,9 +80,14 @@ pub enum CredentialError {
     /// The TLS library refused its settings.
     #[error("TLS cannot be set up: {0}")]
     Setup(rustls::Error),
-    /// The first line is empty, too long or not UTF-8.
-    #[error("{0} holds no password; write it on the first line, as UTF-8")]
-    NoPassword(PathBuf),
+    /// The first line is empty, too long or no text.
+    #[error("{path} holds no password: {why}")]
+    NoPassword {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: NoSecret,
+    },
 }
 
 /// The beginning of paths that the service manager passes.
@@ -190,12 +195,8 @@ pub fn client_config(
 /// Where the file cannot be read or its first line is no password.
 pub fn password(config: &BrokerConfig) -> Result<Option<Zeroizing<String>>, CredentialError> {
     let Some(path) = &config.password_file else { return Ok(None) };
-    let text = files::text(&read(path)?).ok();
-    let line = text.as_ref().and_then(|text| text.lines().next()).unwrap_or_default();
-    if line.is_empty() || line.len() > MAX_PASSWORD {
-        return Err(CredentialError::NoPassword(path.clone()));
-    }
-    Ok(Some(Zeroizing::new(line.to_owned())))
+    let line = files::secret(&read(path)?, MAX_PASSWORD);
+    line.map(Some).map_err(|why| CredentialError::NoPassword { path: path.clone(), why })
 }
 
 /// Adds what is wrong with the files that the configuration names. Reads them; for `watchpost

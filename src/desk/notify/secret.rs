@@ -9,10 +9,12 @@ use base64::engine::general_purpose::STANDARD;
 use ring::hmac;
 use zeroize::Zeroizing;
 
-use crate::files;
+use crate::files::{self, NoSecret};
 
 /// Most bytes of such a file.
 const MAX_FILE: u64 = 4096;
+/// Most bytes of the secret in it.
+const MAX_SECRET: usize = 1024;
 /// Bytes of a webhook's secret, as the standard has it.
 const KEY_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 /// What a webhook's secret begins with.
@@ -32,9 +34,14 @@ pub enum NotifySecretError {
     /// Others may read it.
     #[error("others may read {0}; run chmod 600 on it")]
     TooOpen(PathBuf),
-    /// Its first line is empty.
-    #[error("{0} holds nothing; write the secret on its first line")]
-    Empty(PathBuf),
+    /// Its first line is empty, too long or no text.
+    #[error("{path} holds no secret: {why}")]
+    NoSecret {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: NoSecret,
+    },
     /// It is no webhook's secret.
     #[error("{0} does not begin with whsec_ and the base64 of 24 to 64 bytes")]
     NotASecret(PathBuf),
@@ -51,11 +58,9 @@ pub fn first_line(path: &Path) -> Result<Zeroizing<String>, NotifySecretError> {
     if file.metadata().map_err(failed)?.mode() & 0o077 != 0 {
         return Err(NotifySecretError::TooOpen(path.to_owned()));
     }
-    let text = files::read_text_of(file, MAX_FILE).map_err(failed)?;
-    match text.lines().next().map(str::trim) {
-        Some(line) if !line.is_empty() => Ok(Zeroizing::new(line.to_owned())),
-        _ => Err(NotifySecretError::Empty(path.to_owned())),
-    }
+    let bytes = files::read_bytes_of(file, MAX_FILE).map_err(failed)?;
+    files::secret(&bytes, MAX_SECRET)
+        .map_err(|why| NotifySecretError::NoSecret { path: path.to_owned(), why })
 }
 
 /// What a webhook's messages are signed with: Standard Webhooks, version 1 (HMAC-SHA256).
@@ -72,7 +77,7 @@ impl WebhookSecret {
     }
 
     fn parse(text: &str) -> Option<Self> {
-        let bytes = Zeroizing::new(STANDARD.decode(text.strip_prefix(PREFIX)?).ok()?);
+        let bytes = Zeroizing::new(STANDARD.decode(text.trim().strip_prefix(PREFIX)?).ok()?);
         KEY_BYTES.contains(&bytes.len()).then(|| Self(hmac::Key::new(hmac::HMAC_SHA256, &bytes)))
     }
 
@@ -110,7 +115,7 @@ mod tests {
         let good = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n";
         assert!(open(good, 0o600).is_ok());
         assert!(matches!(open(good, 0o640), Err(NotifySecretError::TooOpen(_))));
-        assert!(matches!(open("\n", 0o600), Err(NotifySecretError::Empty(_))));
+        assert!(matches!(open("\n", 0o600), Err(NotifySecretError::NoSecret { .. })));
         for bad in ["secret", "whsec_", "whsec_c2hvcnQ=", "whsec_***"] {
             let error = open(bad, 0o600).err().unwrap();
             assert!(matches!(error, NotifySecretError::NotASecret(_)), "{bad}");
