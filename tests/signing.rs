@@ -199,3 +199,20 @@ fn a_key_is_encrypted_with_a_passphrase_unless_a_test_says_otherwise() {
     let (_, error) = fails(&["key", "new", &desk.arg("dave.key"), "--passphrase-file", &file]);
     assert!(error.contains("at least 10 characters"), "{error}");
 }
+
+#[test]
+fn a_trust_file_that_nothing_can_follow_or_that_is_never_valid_is_not_made() {
+    let desk = Desk::new();
+    let keys = ["alice.key", "bob.key"].map(|key| {
+        ok(&["key", "new", &desk.arg(key), "--no-passphrase"]);
+        desk.public(key)
+    });
+    let out = desk.arg("new-trust.toml");
+    let trust = ["key", "trust", &keys[0], &keys[1], "--out", &out];
+    for (flag, value) in [("--days", "0"), ("--serial", "18446744073709551615")] {
+        let (code, error) = fails(&[&trust[..], &[flag, value]].concat());
+        assert!(code == 2 && error.contains(flag), "{error}");
+        assert!(!desk.path("new-trust.toml").exists());
+    }
+    ok(&[&trust[..], &["--days", "1", "--serial", "18446744073709551614"]].concat());
+}

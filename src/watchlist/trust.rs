@@ -169,6 +169,9 @@ pub enum TrustError {
     /// An interval that is empty.
     #[error("valid_until is not after valid_from")]
     EmptyValidity,
+    /// The highest number.
+    #[error("serial is the highest that there is, and nothing could follow it; take a lower one")]
+    LastSerial,
 }
 
 /// What a key may do.
@@ -303,6 +306,9 @@ impl Trust {
         }
         if file.signers_needed < FEWEST_SIGNERS {
             return Err(TrustError::OneIsNotEnough(file.signers_needed));
+        }
+        if file.serial == u64::MAX {
+            return Err(TrustError::LastSerial);
         }
         if file.valid_until <= file.valid_from {
             return Err(TrustError::EmptyValidity);
@@ -553,6 +559,9 @@ mod tests {
         ));
         assert!(matches!(parse(&good.replace("2036", "2016")), Err(TrustError::EmptyValidity)));
         assert!(matches!(parse(&good.replace("[\"signer\"]", "[]")), Err(TrustError::NoRole(_))));
+        let with_serial = |serial: u64| parse(&format!("serial = {serial}\n{good}"));
+        assert!(with_serial(u64::MAX - 1).is_ok());
+        assert!(matches!(with_serial(u64::MAX), Err(TrustError::LastSerial)));
         assert!(matches!(
             parse(&good.replace("ed25519:", "rsa:")),
             Err(TrustError::Key { index: 0, .. })

@@ -101,10 +101,11 @@ pub struct Pin {
     #[arg(long, default_value_t = 2)]
     signers_needed: usize,
     /// Days from now for which the file is valid.
-    #[arg(long, default_value_t = 365)]
+    #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u16).range(1..))]
     days: u16,
-    /// Rises with each change: a device that has had a file does not take a lower one.
-    #[arg(long, default_value_t = 0)]
+    /// Rises with each change: a device that has had a file does not take a lower one. The highest
+    /// number is refused, because nothing can follow it.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(..u64::MAX))]
     serial: u64,
     /// Make devices forget the latest time that they have seen, which a clock that was wrong once
     /// has set into the future. Needs a higher serial. Versions, revocations and suspensions stay.
