@@ -11,7 +11,7 @@ use rustls::{AlertDescription, CertificateError};
 
 use super::event::EncodeError;
 use super::tls::CredentialError;
-use super::tls::peer::Misfit;
+use super::tls::peer::{KEYS, Misfit};
 
 /// One failure of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -260,6 +260,14 @@ fn tls_failure(e: &rustls::Error) -> LinkFailure {
                     setting!(broker.ca_file)
                 )
             }
+            CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+            | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+                return LinkFailure::slow(format!(
+                    "the broker's certificate, or one above it, has a key or a signature that is \
+                     not supported; make them with keys that are {KEYS}, and SHA-256 or longer \
+                     ({e})"
+                ));
+            }
             _ => {
                 concat!(
                     "the broker's certificate is not accepted; give the broker one for servers, \
@@ -284,15 +292,17 @@ fn tls_failure(e: &rustls::Error) -> LinkFailure {
                 setting!(broker.client_key)
             )
         }
-        // TLS 1.2 has no other alert for a missing certificate.
+        // TLS 1.2 has no other alert for a missing certificate, nor any version for a key of the
+        // broker that the device does not know.
         rustls::Error::AlertReceived(AlertDescription::HandshakeFailure) => {
-            concat!(
-                "the broker ended the handshake; where it asks for a certificate, set ",
-                setting!(broker.client_cert),
-                " and ",
-                setting!(broker.client_key),
-                ", else see that it speaks TLS 1.2 or 1.3"
-            )
+            return LinkFailure::slow(format!(
+                "the broker ended the handshake; where it asks for a certificate, set \
+                 {broker_client_cert} and {broker_client_key}, else see that its own certificate's \
+                 key is {KEYS} (P-521 and secp256k1 are not supported), and that it speaks TLS 1.2 \
+                 or 1.3 ({e})",
+                broker_client_cert = setting!(broker.client_cert),
+                broker_client_key = setting!(broker.client_key)
+            ));
         }
         rustls::Error::InvalidMessage(_) => {
             "the port does not speak TLS; use mqtt:// or the broker's TLS port"
@@ -355,5 +365,8 @@ mod tests {
         assert!(of(CertificateError::Expired).contains("expired"));
         assert!(of(CertificateError::UnknownIssuer).contains("broker.ca_file"));
         assert!(of(CertificateError::NotValidForName).contains("another host"));
+        let alert = rustls::Error::AlertReceived(AlertDescription::HandshakeFailure);
+        let text = tls_failure(&alert).to_string();
+        assert!(text.contains("P-521") && text.contains("P-384"), "{text}");
     }
 }

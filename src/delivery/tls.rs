@@ -24,7 +24,7 @@ use zeroize::Zeroizing;
 pub use self::certificate::Certificate;
 #[cfg(not(feature = "author"))]
 use self::certificate::Certificate;
-use self::peer::{CertificateEnds, ExplainingVerifier};
+use self::peer::{CertificateEnds, ExplainingVerifier, KEYS};
 use super::broker::{BrokerConfig, BrokerUrl};
 use super::event::Ending;
 use crate::files::{self, NoSecret};
@@ -72,7 +72,7 @@ pub enum CredentialError {
     /// Certificate and key do not belong together, or another refusal by the TLS library.
     #[error(
         "{broker_client_cert} and {broker_client_key} cannot be used ({0}); they must belong \
-         together",
+         together, and the key be {KEYS}",
         broker_client_cert = setting!(broker.client_cert),
         broker_client_key = setting!(broker.client_key)
     )]
@@ -168,7 +168,8 @@ pub fn client_config(
     let judge = WebPkiServerVerifier::builder_with_provider(roots, provider.clone())
         .build()
         .map_err(|_| CredentialError::NoAuthorities)?;
-    let verifier = ExplainingVerifier { judge, ends: ends.clone() };
+    let by_file = config.ca_file.is_some();
+    let verifier = ExplainingVerifier { judge, ends: ends.clone(), by_file };
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(CredentialError::Setup)?

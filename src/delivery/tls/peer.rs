@@ -87,8 +87,86 @@ pub fn right_one(host: &str, by_authority: bool) -> String {
     )
 }
 
-/// What is wrong with how a refused certificate was made, if that is it.
-pub fn explain(certificate: &Certificate, host: &str) -> Option<Misfit> {
+/// The keys that are taken, in certificates of brokers and devices and of those who sign them.
+pub const KEYS: &str = "RSA of 2048 to 8192 bits, P-256, P-384 or Ed25519";
+
+/// How a certificate was presented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Presented<'a> {
+    /// The host that was connected to.
+    pub host: &'a str,
+    /// Others came with it, that may have signed it.
+    pub with_others: bool,
+    /// Authorities are those in `broker.ca_file`, not the system's.
+    pub by_file: bool,
+}
+
+/// What is wrong with how a certificate was made or sent that was refused for `error`, if that is
+/// it.
+pub fn explain(
+    error: &CertificateError,
+    certificate: &Certificate,
+    presented: Presented<'_>,
+) -> Option<Misfit> {
+    making(certificate, presented.host).or_else(|| match error {
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            naming(certificate, presented.host)
+        }
+        CertificateError::UnknownIssuer => Some(signing(certificate, presented)),
+        _ => None,
+    })
+}
+
+/// It is for other hosts, or names an address as if it were a name.
+fn naming(certificate: &Certificate, host: &str) -> Option<Misfit> {
+    if host.parse::<std::net::IpAddr>().is_err() || !certificate.names.iter().any(|n| n == host) {
+        return None;
+    }
+    let alone = certificate.self_issued;
+    Some(Misfit(format!(
+        "the broker's certificate has the address {host} as the name of a host (DNS:{host}), where \
+         nobody looks for an address (IP:{host}); make one with `{}`{}",
+        right_one(host, !alone),
+        then(alone)
+    )))
+}
+
+/// No way leads from it to an authority.
+fn signing(certificate: &Certificate, presented: Presented<'_>) -> Misfit {
+    let issuer = certificate.issuer.as_deref().unwrap_or("an authority without a name");
+    let authorities = if presented.by_file {
+        concat!("the authorities in ", setting!(broker.ca_file))
+    } else {
+        "the system's authorities"
+    };
+    if certificate.self_issued {
+        return Misfit(format!(
+            "the broker's certificate is signed by itself, and is none of {authorities}; put this \
+             very certificate into {broker_ca_file}",
+            broker_ca_file = setting!(broker.ca_file)
+        ));
+    }
+    let send = if presented.with_others {
+        "none of the certificates that the broker sends with it leads to one of them either; where \
+         one is missing between, have the broker send it"
+    } else {
+        "the broker sends no other with it; where that one is an intermediate, have the broker \
+         send its certificate, too (mosquitto: in certfile, after its own)"
+    };
+    Misfit(format!(
+        "the broker's certificate is signed by {issuer:?}, which is none of {authorities}, and \
+         {send}; where it is the authority itself, put its certificate into {broker_ca_file}",
+        broker_ca_file = setting!(broker.ca_file)
+    ))
+}
+
+/// What is to be done with a new certificate that is its own authority.
+fn then(alone: bool) -> &'static str {
+    if alone { concat!(" and name server.pem by ", setting!(broker.ca_file)) } else { "" }
+}
+
+/// It is none that a broker may have.
+fn making(certificate: &Certificate, host: &str) -> Option<Misfit> {
     let alone = certificate.self_issued;
     let what = if certificate.version < 3 {
         format!(
@@ -109,9 +187,7 @@ pub fn explain(certificate: &Certificate, host: &str) -> Option<Misfit> {
     } else {
         return None;
     };
-    let then =
-        if alone { concat!(" and name server.pem by ", setting!(broker.ca_file)) } else { "" };
-    Some(Misfit(format!("{what}; make one with `{}`{then}", right_one(host, !alone))))
+    Some(Misfit(format!("{what}; make one with `{}`{}", right_one(host, !alone), then(alone))))
 }
 
 /// Judges as rustls does.
@@ -121,6 +197,8 @@ pub struct ExplainingVerifier {
     pub judge: Arc<WebPkiServerVerifier>,
     /// Where the end is remembered.
     pub ends: Arc<CertificateEnds>,
+    /// The judge knows the authorities in `broker.ca_file`, not the system's.
+    pub by_file: bool,
 }
 
 impl ServerCertVerifier for ExplainingVerifier {
@@ -142,7 +220,10 @@ impl ServerCertVerifier for ExplainingVerifier {
                 Ok(good)
             }
             Err(Error::InvalidCertificate(error)) => {
-                let misfit = first.and_then(|c| explain(&c, &name.to_str()));
+                let host = name.to_str();
+                let with_others = !intermediates.is_empty();
+                let presented = Presented { host: &host, with_others, by_file: self.by_file };
+                let misfit = first.and_then(|c| explain(&error, &c, presented));
                 let error =
                     misfit.map_or(error, |why| CertificateError::Other(OtherError(Arc::new(why))));
                 Err(Error::InvalidCertificate(error))
@@ -193,7 +274,10 @@ mod tests {
 
     #[test]
     fn what_is_wrong_with_a_certificates_making_is_named_with_the_command_that_makes_it_right() {
-        let said = |c: &Certificate, host| explain(c, host).map(|m| m.to_string());
+        let said = |c: &Certificate, host| {
+            let presented = Presented { host, with_others: false, by_file: true };
+            explain(&CertificateError::InvalidPurpose, c, presented).map(|m| m.to_string())
+        };
         assert_eq!(said(&leaf(), "broker"), None);
         let old = said(&Certificate { version: 1, names: Vec::new(), ..leaf() }, "broker");
         let old = old.expect("version 1");
@@ -205,5 +289,36 @@ mod tests {
         let own = said(&own, "broker").expect("an authority");
         assert!(own.contains("CA:TRUE") && own.contains("broker.ca_file"), "{own}");
         assert!(!own.contains("-CA ca.pem"), "{own}");
+    }
+
+    #[test]
+    fn an_address_that_is_in_it_as_a_name_is_said_and_another_host_is_not_explained() {
+        let presented = |host| Presented { host, with_others: false, by_file: true };
+        let by_name = Certificate { names: vec!["127.0.0.1".into()], ..leaf() };
+        let error = CertificateError::NotValidForName;
+        let said = explain(&error, &by_name, presented("127.0.0.1")).expect("a misfit").to_string();
+        assert!(said.contains("DNS:127.0.0.1") && said.contains("subjectAltName=IP:127.0.0.1"));
+        assert_eq!(explain(&error, &leaf(), presented("127.0.0.1")), None);
+        assert_eq!(explain(&error, &leaf(), presented("other")), None);
+        assert_eq!(explain(&CertificateError::Expired, &by_name, presented("127.0.0.1")), None);
+    }
+
+    #[test]
+    fn where_no_way_leads_to_an_authority_the_broker_is_to_send_what_is_missing() {
+        let said = |with_others, by_file| {
+            let presented = Presented { host: "broker", with_others, by_file };
+            let misfit = explain(&CertificateError::UnknownIssuer, &leaf(), presented);
+            misfit.expect("explained").to_string()
+        };
+        let alone = said(false, true);
+        assert!(alone.contains("\"site authority\"") && alone.contains("certfile"), "{alone}");
+        assert!(alone.contains("the authorities in broker.ca_file"), "{alone}");
+        let with_others = said(true, false);
+        assert!(with_others.contains("the system's authorities"), "{with_others}");
+        assert!(!with_others.contains("sends no other"), "{with_others}");
+        let own = Certificate { self_issued: true, ..leaf() };
+        let presented = Presented { host: "broker", with_others: false, by_file: true };
+        let own = explain(&CertificateError::UnknownIssuer, &own, presented).expect("explained");
+        assert!(own.to_string().contains("this very certificate"), "{own}");
     }
 }
