@@ -201,6 +201,21 @@ fn a_key_is_encrypted_with_a_passphrase_unless_a_test_says_otherwise() {
 }
 
 #[test]
+fn a_file_that_is_named_is_read_whether_it_is_needed_or_not() {
+    let desk = Desk::new();
+    desk.draft();
+    let [draft, key, out, none] =
+        ["draft.json", "alice.key", "list.cose", "none"].map(|n| desk.arg(n));
+    let sign = ["watchlist", "sign", &draft, "--key", &key, "--out", &out, "--yes"];
+    let (_, error) = fails(&[&sign[..], &["--passphrase-file", &none]].concat());
+    assert!(error.contains("cannot read the passphrase"), "{error}");
+    assert!(!desk.path("list.cose").exists());
+    ok(&sign);
+    let (_, error) = fails(&["watchlist", "show", &out, "--identity", &none]);
+    assert!(error.contains(&none), "{error}");
+}
+
+#[test]
 fn a_trust_file_that_nothing_can_follow_or_that_is_never_valid_is_not_made() {
     let desk = Desk::new();
     let keys = ["alice.key", "bob.key"].map(|key| {

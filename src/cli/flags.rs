@@ -79,18 +79,20 @@ impl Opening {
 
     /// The bytes of a file, opened with the device key where they are sealed.
     pub fn read(&self, path: &Path) -> Result<Locked<u8>, CliError> {
+        // Read whether it is needed or not: a key that is named and cannot be read is a mistake.
+        let key = self.identity.as_deref().map(DeviceKey::open_file).transpose()?;
         let bytes = read_list(path)?;
         if !seal::is_sealed(&bytes) {
             return Ok(Locked::copy_of(&bytes)?);
         }
-        let Some(identity) = &self.identity else {
+        let Some(key) = key else {
             return Err(format!(
                 "{} is sealed; name the device key that opens it with --identity FILE",
                 path.display()
             )
             .into());
         };
-        Ok(seal::open(&bytes, &DeviceKey::open_file(identity)?)?)
+        Ok(seal::open(&bytes, &key)?)
     }
 }
 

@@ -1,5 +1,5 @@
 //! `watchpost outbox show`: what waits on the disk for a broker, by event id. Shows no payload,
-//! changes nothing, and may be used while the daemon runs.
+//! changes nothing, and may be used while the daemon runs. Another folder is an error.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -56,12 +56,21 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
             ))?
             .to_owned(),
     };
-    let (kept, bad) = disk::look(&folder).map_err(|e| {
+    let unreadable = |e: std::io::Error| {
         format!(
             "cannot read the outbox {} ({e}); name its folder, as its owner or root",
             folder.display()
         )
-    })?;
+    };
+    if !disk::may_be_an_outbox(&folder).map_err(unreadable)? {
+        return Err(format!(
+            "{} is no outbox: other files are in it, and no *.events; name the folder in {}",
+            folder.display(),
+            setting!(broker.outbox)
+        )
+        .into());
+    }
+    let (kept, bad) = disk::look(&folder).map_err(unreadable)?;
     let lines: Vec<RecordLine> = kept
         .into_iter()
         .map(|k| RecordLine {
@@ -98,4 +107,28 @@ pub fn run(args: Args) -> Result<ExitCode, CliError> {
         ));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_folder_is_no_outbox_and_an_empty_one_has_nothing_that_waits() {
+        let folder = tempfile::tempdir().unwrap();
+        let show = || {
+            let format = OutputFormat { json: true };
+            let config = ConfigFile { path: "/nonexistent".into() };
+            let folder = Some(folder.path().to_owned());
+            run(Args { command: OutboxCommand::Show { folder, config, format } })
+        };
+        assert!(show().is_ok());
+        std::fs::write(folder.path().join("lock"), b"").unwrap();
+        assert!(show().is_ok());
+        std::fs::write(folder.path().join("letter.txt"), b"").unwrap();
+        let refused = show().expect_err("no outbox").to_string();
+        assert!(refused.contains("is no outbox"), "{refused}");
+        std::fs::write(folder.path().join("00000000000000000001.events"), b"").unwrap();
+        assert!(show().is_ok(), "other files beside its own are left alone");
+    }
 }

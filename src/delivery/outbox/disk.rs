@@ -72,7 +72,7 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
 
-pub use self::files::{Files, Folder};
+pub use self::files::{Files, Folder, may_be_an_outbox};
 use self::format::{CARRIED_OVERHEAD, EVENT_OVERHEAD, HEADER, MARK, MAX_CARRIED};
 use self::index::Indices;
 pub use self::look::{KeptEvent, carried, look};

@@ -41,6 +41,9 @@ pub trait Files: Send {
 /// Ending of the files' names.
 const SUFFIX: &str = ".events";
 
+/// The file that holds the lock.
+const LOCK: &str = "lock";
+
 /// Ending of the names of files that are being written to replace one.
 const UNFINISHED: &str = ".new";
 
@@ -72,6 +75,22 @@ pub fn numbers(folder: &Path) -> io::Result<Vec<u64>> {
     Ok(numbers)
 }
 
+/// Whether a folder may be one of an outbox: it has such files, or nothing of anybody else.
+///
+/// # Errors
+/// What the system says.
+pub fn may_be_an_outbox(folder: &Path) -> io::Result<bool> {
+    if !numbers(folder)?.is_empty() {
+        return Ok(true);
+    }
+    for entry in fs::read_dir(folder)? {
+        if entry?.file_name() != LOCK {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// A real folder, locked by this process for as long as the value lives. Readable by its owner
 /// only.
 #[derive(Debug)]
@@ -94,7 +113,7 @@ impl Folder {
     pub fn open(path: &Path) -> io::Result<Self> {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
         let folder = File::open(path).map_err(|e| made.err().unwrap_or(e))?;
-        let lock = path.join("lock");
+        let lock = path.join(LOCK);
         let lock = OpenOptions::new()
             .write(true)
             .create(true)
