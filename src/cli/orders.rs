@@ -195,7 +195,7 @@ fn print_answers(dispatch: &Dispatch, format: OutputFormat) -> Result<ExitCode, 
                 "answer": outcome,
                 "detail": detail,
                 "sent": progress.sent,
-                "status": progress.status,
+                "status": dispatch.status(progress),
                 "watchlist": progress.state,
             }))?;
         } else {
@@ -204,7 +204,7 @@ fn print_answers(dispatch: &Dispatch, format: OutputFormat) -> Result<ExitCode, 
                 None => outcome.to_string(),
             };
             let mut row = vec![device.to_owned(), answer];
-            row.extend(in_words(progress));
+            row.extend(in_words(dispatch, progress));
             rows.push(row);
         }
     }
@@ -215,7 +215,7 @@ fn print_answers(dispatch: &Dispatch, format: OutputFormat) -> Result<ExitCode, 
 }
 
 /// List, entries and state of a device, for a table.
-fn in_words(progress: &DeviceProgress) -> [String; 3] {
+fn in_words(dispatch: &Dispatch, progress: &DeviceProgress) -> [String; 3] {
     let state = progress.state.as_ref();
     let list = state.and_then(|s| s.list.as_ref());
     let list = match (state, list) {
@@ -224,7 +224,7 @@ fn in_words(progress: &DeviceProgress) -> [String; 3] {
         (Some(_), Some(list)) => format!("{} version {}", list.id, list.version),
     };
     let entries = state.map_or_else(String::new, |s| s.entries.to_string());
-    let status = progress.status.as_ref().map_or("unknown".to_owned(), |s| match &s.reason {
+    let status = dispatch.status(progress).map_or("unknown".to_owned(), |s| match &s.reason {
         Some(reason) => format!("{}: {reason}", s.state),
         None => s.state.clone(),
     });
@@ -256,12 +256,12 @@ fn survey(args: &Survey) -> Result<ExitCode, CliError> {
             output::json_line(&serde_json::json!({
                 "device": device,
                 "has_list": digest.as_ref().map(|_| good),
-                "status": progress.status,
+                "status": dispatch.status(progress),
                 "watchlist": progress.state,
             }))?;
         } else {
             let mut row = vec![device.to_owned()];
-            row.extend(in_words(progress));
+            row.extend(in_words(&dispatch, progress));
             rows.push(row);
         }
     }

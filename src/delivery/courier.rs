@@ -34,6 +34,8 @@ const MAX_INCOMING: u32 = 1 << 20;
 const WINDOW: usize = 16;
 /// How often the time is looked at.
 const ROUND: Duration = Duration::from_millis(100);
+/// How long a device that has answered may take to say how it is since.
+const GRACE: Duration = Duration::from_secs(2);
 /// Between two connections: first, and at most.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(8));
 
@@ -111,6 +113,7 @@ pub fn carry(
         began: Instant::now(),
         patience,
         connected: false,
+        done: None,
         retains: true,
         hearing: Hearing::default(),
         handed: VecDeque::new(),
@@ -163,6 +166,8 @@ struct Trip<'a> {
     patience: Duration,
     /// The broker has accepted once.
     connected: bool,
+    /// Since when all have answered.
+    done: Option<Instant>,
     /// The broker keeps messages.
     retains: bool,
     hearing: Hearing,
@@ -173,8 +178,16 @@ struct Trip<'a> {
 }
 
 impl Trip<'_> {
-    fn is_over(&self) -> bool {
-        self.dispatch.is_done() || self.began.elapsed() >= self.patience
+    fn is_over(&mut self) -> bool {
+        if self.began.elapsed() >= self.patience {
+            return true;
+        }
+        if !self.dispatch.is_done() {
+            self.done = None;
+            return false;
+        }
+        let done = *self.done.get_or_insert_with(Instant::now);
+        self.dispatch.is_current() || done.elapsed() >= GRACE
     }
 
     async fn connection(&mut self, options: MqttOptions) -> Result<(), TripEnd> {

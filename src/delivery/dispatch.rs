@@ -5,12 +5,16 @@
 //! * Nothing counts as followed but the device's own word in `watchlist/state`.
 //! * A refusal that was published before anything was sent is not taken for an answer.
 //! * What is not answered is sent again, at growing intervals.
+//! * How a device that has followed is said to be is what it has said since, never what it said
+//!   before.
 //! * A device's messages are read loosely: words that a newer version says are kept as they are.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::topics::{REVIEW_STATE, STATUS, WATCHLIST_STATE};
 
@@ -112,6 +116,9 @@ pub struct StatusHeard {
     /// Why not.
     #[serde(default)]
     pub reason: Option<String>,
+    /// When the device said so, by its clock; absent where that cannot be read.
+    #[serde(skip)]
+    pub at: Option<OffsetDateTime>,
 }
 
 /// `review/state`.
@@ -151,11 +158,20 @@ impl Heard {
         struct Envelope<T> {
             data: T,
         }
+        #[derive(Deserialize)]
+        struct Dated {
+            time: String,
+        }
         fn data<T: for<'a> Deserialize<'a>>(payload: &[u8]) -> Option<T> {
             Some(serde_json::from_slice::<Envelope<T>>(payload).ok()?.data)
         }
         match below {
-            STATUS => data(payload).map(Self::Status),
+            STATUS => {
+                let mut status: StatusHeard = data(payload)?;
+                let dated = serde_json::from_slice::<Dated>(payload).ok();
+                status.at = dated.and_then(|dated| date(&dated.time));
+                Some(Self::Status(status))
+            }
             WATCHLIST_STATE => data(payload).map(Self::State),
             REVIEW_STATE => data(payload).map(Self::Review),
             _ => None,
@@ -163,11 +179,18 @@ impl Heard {
     }
 }
 
+fn date(text: &str) -> Option<OffsetDateTime> {
+    OffsetDateTime::parse(text, &Rfc3339).ok()
+}
+
 /// One device.
 #[derive(Debug, Clone, Default)]
 pub struct DeviceProgress {
-    /// What it says of itself.
-    pub status: Option<StatusHeard>,
+    /// What it said of itself last, be it before it followed what was sent; see
+    /// [`Dispatch::status`].
+    status: Option<StatusHeard>,
+    /// That was heard after it had followed.
+    status_is_newer: bool,
     /// What it says of its list.
     pub state: Option<StateHeard>,
     /// What it says of the verdict that was sent to it.
@@ -219,7 +242,12 @@ impl Dispatch {
         }
         let Some(progress) = self.devices.get_mut(device) else { return };
         match heard {
-            Heard::Status(status) => progress.status = Some(status),
+            Heard::Status(status) => {
+                // What the broker kept may be of any age.
+                progress.status_is_newer =
+                    self.ready && self.errand.as_ref().is_some_and(|e| has_followed(e, progress));
+                progress.status = Some(status);
+            }
             Heard::State(state) => {
                 if progress.sent == 0 {
                     progress.before.clone_from(&state.last_change);
@@ -287,6 +315,23 @@ impl Dispatch {
         self.ready && !self.devices.values().any(waits)
     }
 
+    /// Whether each device that has followed has said how it is since.
+    pub fn is_current(&self) -> bool {
+        self.devices.values().all(|p| p.status.is_none() || self.status(p).is_some())
+    }
+
+    /// How a device is, as it said last; `None` where that was before it followed what was sent.
+    pub fn status<'a>(&self, progress: &'a DeviceProgress) -> Option<&'a StatusHeard> {
+        let status = progress.status.as_ref()?;
+        let followed = self.errand.as_ref().is_some_and(|errand| has_followed(errand, progress));
+        let change = progress.state.as_ref().and_then(|state| state.last_change.as_ref());
+        let is_newer = |change: &ChangeHeard| {
+            status.at.zip(date(&change.at)).is_some_and(|(said, done)| said >= done)
+        };
+        let holds = !followed || progress.status_is_newer || change.is_none_or(is_newer);
+        holds.then_some(status)
+    }
+
     /// What became of it at a device, and in the device's words why.
     pub fn outcome(&self, progress: &DeviceProgress) -> (OrderOutcome, Option<String>) {
         match &self.errand {
@@ -303,6 +348,11 @@ fn named(devices: impl IntoIterator<Item = String>) -> BTreeMap<String, DevicePr
 /// Whether an answer is still to come. A list or keys that are refused are not offered again.
 fn waits(errand: &Errand, progress: &DeviceProgress) -> bool {
     judge(errand, progress).0 == OrderOutcome::NoAnswer
+}
+
+/// Whether the device has done something that may change how it is. A verdict changes nothing.
+fn has_followed(errand: &Errand, progress: &DeviceProgress) -> bool {
+    !matches!(errand, Errand::Verdict { .. }) && judge(errand, progress).0 == OrderOutcome::Followed
 }
 
 fn judge(errand: &Errand, progress: &DeviceProgress) -> (OrderOutcome, Option<String>) {
@@ -467,6 +517,39 @@ mod tests {
         assert_eq!(dispatch.next(AT + AGAIN.1), Some("a".into()));
         dispatch.heard("a", state("keys-rotated", "serial 3", "t"));
         assert_eq!(outcomes(&dispatch), [OrderOutcome::Followed, OrderOutcome::NoAnswer]);
+    }
+
+    fn status(state: &str, at: &str) -> Heard {
+        let text = format!(r#"{{"time":"{at}","data":{{"state":"{state}"}}}}"#);
+        Heard::read("status", text.as_bytes()).expect("a status")
+    }
+
+    #[test]
+    fn how_a_device_is_that_has_followed_is_what_it_has_said_since() {
+        let [before, then, after] =
+            ["08", "09", "10"].map(|minute| format!("2027-01-01T08:{minute}:00.5Z"));
+        let mut dispatch = Dispatch::new(Errand::Order("07".into()), ["a".to_owned()]);
+        let said = |dispatch: &Dispatch| {
+            let (_, progress) = dispatch.devices().next().expect("one");
+            dispatch.status(progress).map(|s| s.state.clone())
+        };
+        dispatch.heard("a", status("online", &before));
+        dispatch.ready();
+        assert_eq!(dispatch.next(AT), Some("a".into()));
+        assert_eq!(said(&dispatch).as_deref(), Some("online"), "nothing has changed yet");
+        dispatch.heard("a", state("list-revoked", "07", &then));
+        assert!(dispatch.is_done() && !dispatch.is_current());
+        assert_eq!(said(&dispatch), None, "of before");
+        dispatch.heard("a", status("blind", &after));
+        assert!(dispatch.is_current());
+        assert_eq!(said(&dispatch).as_deref(), Some("blind"));
+        // A last will was written before, and is heard after.
+        dispatch.heard("a", status("offline", &before));
+        assert_eq!(said(&dispatch).as_deref(), Some("offline"));
+        // After the link was made again the broker says what it kept.
+        dispatch.link_lost();
+        dispatch.heard("a", status("online", &before));
+        assert_eq!(said(&dispatch), None);
     }
 
     #[test]
