@@ -3,6 +3,9 @@
 //! A source that cannot be opened is tried again, slower and slower: a camera may be plugged in
 //! later. Why no frame comes is logged at once, and at growing intervals for as long as it lasts,
 //! with how often it was tried.
+//!
+//! Whatever it waits for on purpose, for the next attempt or for a recorded picture to be taken, it
+//! says meanwhile that it is alive: whether pictures are taken is the vision thread's to show.
 
 use std::time::Duration;
 
@@ -17,6 +20,8 @@ use crate::source::{Captured, Pace, Source, SourceError};
 
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(30);
+/// A recorded picture waits so long before the thread says again that it is alive.
+const WAIT_ROUND: Duration = Duration::from_secs(1);
 /// A source that is away is logged again after the first, then ever more seldom.
 const SAY_AGAIN: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(3600));
 
@@ -69,6 +74,21 @@ fn pause(time: Duration, board: &StatusBoard, stop: &Stop) {
     }
 }
 
+/// Puts a frame, however long it waits to be taken: until then the thread is alive.
+fn put(
+    frame: &mut Captured,
+    when_full: WhenFull,
+    frames: &Handover<Captured>,
+    board: &StatusBoard,
+) -> Put {
+    loop {
+        match frames.put(frame, when_full) {
+            Put::Full => board.capture_lives(),
+            done => return done,
+        }
+    }
+}
+
 /// Hands frames over until the end (`None`) or until the source cannot go on as it is.
 fn deliver(
     source: &mut dyn Source,
@@ -90,12 +110,12 @@ fn deliver(
                 away.over();
                 let when_full = match frame.pace {
                     Pace::Live => WhenFull::Overwrite,
-                    Pace::Recorded => WhenFull::Wait,
+                    Pace::Recorded => WhenFull::Wait(WAIT_ROUND),
                 };
-                match frames.put(&mut frame, when_full) {
-                    Put::Stored => {}
+                match put(&mut frame, when_full, frames, board) {
                     Put::Overwrote => overwritten += 1,
                     Put::Closed => break None,
+                    Put::Stored | Put::Full => {}
                 }
                 // One that was overwritten, or nothing.
                 frame.bytes.clear();
@@ -122,4 +142,58 @@ fn deliver(
     };
     board.source_closed(source.counters(), overwritten);
     outcome
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::handover::Taken;
+    use crate::source::SourceCounters;
+
+    /// Recorded pictures without end.
+    struct Pictures;
+
+    impl Source for Pictures {
+        fn next(&mut self, into: &mut Captured) -> Result<(), SourceError> {
+            into.pace = Pace::Recorded;
+            into.sequence += 1;
+            Ok(())
+        }
+
+        fn describe(&self) -> String {
+            "pictures".into()
+        }
+
+        fn counters(&self) -> SourceCounters {
+            SourceCounters::default()
+        }
+    }
+
+    #[test]
+    fn a_thread_whose_picture_waits_to_be_taken_says_that_it_is_alive_and_loses_nothing() {
+        let (frames, board) = (Handover::new(Captured::default()), StatusBoard::default());
+        let stop = Stop::default();
+        let beats = || board.activity(0).beats[0];
+        let open = || Ok(Box::new(Pictures) as Box<dyn Source>);
+        std::thread::scope(|scope| {
+            scope.spawn(|| run(&open, &frames, &board, &stop));
+            // One picture lies there and the next one waits: nothing moves any more.
+            let patience = Duration::from_secs(20);
+            let (clock, mut signs) = (Clock::default(), std::collections::BTreeSet::new());
+            let until = clock.now().monotonic + patience;
+            while signs.len() < 5 && clock.now().monotonic < until {
+                signs.insert(beats());
+                stop.wait(Duration::from_millis(10));
+            }
+            let mut frame = Captured::default();
+            let taken: Vec<_> = (0..3)
+                .map(|_| (frames.take(&mut frame, patience), frame.sequence))
+                .map(|(taken, sequence)| (taken == Taken::Frame, sequence))
+                .collect();
+            stop.request(Reason::Signal);
+            frames.close();
+            assert!(signs.len() >= 5, "signs of life: {signs:?}");
+            assert!(taken.iter().all(|(taken, _)| *taken), "{taken:?}");
+        });
+    }
 }

@@ -3,7 +3,8 @@
 //! * Buffers are swapped, never copied or allocated: the producer's buffer goes in, an old one
 //!   comes back.
 //! * From a live source a frame that was not taken in time is overwritten and counted.
-//! * From recorded pictures the producer waits instead.
+//! * From recorded pictures the producer waits instead, and comes back now and then to say that it
+//!   is alive.
 
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Duration;
@@ -13,8 +14,8 @@ use std::time::Duration;
 pub enum WhenFull {
     /// Overwrite it: a camera does not wait.
     Overwrite,
-    /// Wait until it is taken: recorded pictures lose nothing by it.
-    Wait,
+    /// Wait for so long until it is taken: recorded pictures lose nothing by it.
+    Wait(Duration),
 }
 
 /// What became of a frame that was put.
@@ -24,6 +25,8 @@ pub enum Put {
     Stored,
     /// It lies there, in place of one that was not taken.
     Overwrote,
+    /// The one before was not taken in time. This one is still the caller's, who may put it again.
+    Full,
     /// The other side has gone.
     Closed,
 }
@@ -70,8 +73,14 @@ impl<T> Handover<T> {
     /// [`WhenFull::Wait`].
     pub fn put(&self, frame: &mut T, when_full: WhenFull) -> Put {
         let mut state = self.lock();
-        while when_full == WhenFull::Wait && state.full && !state.closed {
-            state = self.changed.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let WhenFull::Wait(most) = when_full {
+            (state, _) = self
+                .changed
+                .wait_timeout_while(state, most, |s| s.full && !s.closed)
+                .unwrap_or_else(|poisoned| poisoned.into_inner());
+            if state.full && !state.closed {
+                return Put::Full;
+            }
         }
         if state.closed {
             return Put::Closed;
@@ -134,7 +143,7 @@ mod tests {
         let got: Vec<u32> = std::thread::scope(|s| {
             s.spawn(|| {
                 for mut n in 1..=100 {
-                    assert_eq!(h.put(&mut n, WhenFull::Wait), Put::Stored);
+                    assert_eq!(h.put(&mut n, WhenFull::Wait(SOON)), Put::Stored);
                 }
                 h.close();
             });
@@ -152,11 +161,24 @@ mod tests {
     fn a_close_frees_a_waiting_producer() {
         let h = Handover::new(0);
         let mut frame = 1;
-        h.put(&mut frame, WhenFull::Wait);
+        h.put(&mut frame, WhenFull::Wait(SOON));
         std::thread::scope(|s| {
-            let producer = s.spawn(|| h.put(&mut 2, WhenFull::Wait));
+            let producer = s.spawn(|| h.put(&mut 2, WhenFull::Wait(SOON)));
             h.close();
             assert_eq!(producer.join().expect("producer"), Put::Closed);
         });
+    }
+
+    #[test]
+    fn a_frame_that_finds_no_room_in_time_stays_with_its_owner_and_the_one_before_lies_there() {
+        let h = Handover::new(0);
+        let mut frame = 1;
+        h.put(&mut frame, WhenFull::Overwrite);
+        frame = 2;
+        assert_eq!(h.put(&mut frame, WhenFull::Wait(Duration::ZERO)), Put::Full);
+        assert_eq!(frame, 2);
+        let mut got = 9;
+        assert_eq!((h.take(&mut got, SOON), got), (Taken::Frame, 1));
+        assert_eq!(h.put(&mut frame, WhenFull::Wait(Duration::ZERO)), Put::Stored);
     }
 }

@@ -6,6 +6,8 @@
 //!   nobody is matched.
 //! * A restart helps where a thread hangs: in a driver's call, in a network's arithmetic, in a
 //!   resolver. Then nothing is fed, and the log names the thread.
+//! * A thread that waits on purpose, for a picture to be taken or for the next attempt, says that
+//!   it is alive. Pictures that wait for orders are no stall, for however long.
 //! * A thread counts as hung only after a time that its slowest regular step does not need
 //!   ([`WatchedThread::time_limit`]).
 //! * Whether the broker answers is not judged here: delivery does that, and candidates wait in the
@@ -65,6 +67,8 @@ pub struct Activity {
     pub captured: u64,
     /// Frames that were looked at.
     pub processed: u64,
+    /// Recorded pictures wait until orders are heard, and are not to be looked at before.
+    pub pictures_wait: bool,
     /// Why no frame comes, where the source says so.
     pub no_frames: Option<String>,
 }
@@ -129,7 +133,7 @@ impl HealthMonitor {
                 *alive = now;
             }
         }
-        if activity.processed != self.seen.processed {
+        if activity.processed != self.seen.processed || activity.pictures_wait {
             self.unprocessed = None;
         } else if activity.captured != self.seen.captured {
             self.unprocessed.get_or_insert(now);
@@ -267,6 +271,34 @@ mod tests {
         pass(&mut monitor, 10, [true; 3], true, true, 0);
         assert_eq!(pass(&mut monitor, 30, [true; 3], true, false, 10), Health::Stalled);
         assert_eq!(pass(&mut monitor, 1, [true; 3], true, true, 40), Health::Working);
+    }
+
+    #[test]
+    fn pictures_that_wait_for_orders_are_no_stall_and_a_thread_that_hangs_meanwhile_is_found() {
+        let mut monitor = HealthMonitor::new(Duration::ZERO);
+        // Seen before the vision thread has said that they wait, and once more when they do not.
+        let captured = Activity { beats: [1; 3], captured: 2, ..Activity::default() };
+        assert_eq!(monitor.judge(captured.clone(), SECOND), Health::Working);
+        let at = |second: u32, beats| Activity {
+            beats,
+            pictures_wait: true,
+            captured: 2 + u64::from(second % 2),
+            ..Activity::default()
+        };
+        for second in 2..100 {
+            let beats = [u64::from(second); 3];
+            assert_eq!(monitor.judge(at(second, beats), SECOND * second), Health::Working);
+        }
+        for (thread, beats) in
+            [(WatchedThread::Capture, [99, 0, 0]), (WatchedThread::Vision, [0, 99, 0])]
+        {
+            let mut monitor = HealthMonitor::new(Duration::ZERO);
+            let health = (1..60).map(|second| {
+                let beats = beats.map(|fixed| if fixed > 0 { fixed } else { u64::from(second) });
+                monitor.judge(at(second, beats), SECOND * second)
+            });
+            assert_eq!(health.last(), Some(Health::Hung(thread)));
+        }
     }
 
     #[test]

@@ -119,8 +119,8 @@ impl StatusBoard {
         let [capture, vision] = reported.beats;
         Activity {
             beats: [capture, vision, delivery],
-            // That a picture waits is no stall.
-            captured: if reported.pictures_wait { 0 } else { reported.captured },
+            captured: reported.captured,
+            pictures_wait: reported.pictures_wait,
             processed: reported.pipeline.frames,
             no_frames: reported.no_frames(),
         }
