@@ -34,6 +34,7 @@ macro_rules! setting {
     (calibrate.counts) => { "calibrate.counts" };
     (calibrate.decoys) => { "calibrate.decoys" };
     (calibrate.record) => { "calibrate.record" };
+    (decision.ambiguity_margin) => { "decision.ambiguity_margin" };
     (decision.cool_down_s) => { "decision.cool_down_s" };
     (decision.least_views) => { "decision.least_views" };
     (decision.patience_ms) => { "decision.patience_ms" };

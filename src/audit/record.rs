@@ -313,6 +313,9 @@ numbered! {
         UnprovedFreshness = 24, setting!(audit.on_unproved);
         LateWitnesses = 25, setting!(audit.quorum_hours);
         Head = 26, setting!(event.head);
+        FewEvents = 27, setting!(broker.outbox_events);
+        FewBytes = 28, setting!(broker.outbox_bytes);
+        Alternatives = 29, setting!(decision.ambiguity_margin);
     }
 }
 

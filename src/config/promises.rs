@@ -5,9 +5,12 @@
 //! * Each key of the configuration is beside a promise that it can weaken, or is called neutral in
 //!   `tests/names.rs`, which holds that against the template: a new key has to say which it is.
 
+use std::path::PathBuf;
+
 use super::Config;
-use crate::audit::{self, AuditConfig, OnFailure};
-use crate::decision::promise;
+use crate::audit::{AuditConfig, OnFailure};
+use crate::decision::{DecisionConfig, promise};
+use crate::delivery::BrokerConfig;
 use crate::delivery::broker::BrokerUrl;
 use crate::delivery::event::{PromiseState, Promises};
 use crate::promise::{Setting, Stricter};
@@ -22,9 +25,8 @@ const WEAKENED_BY: &[(&str, &[(&str, Weaker)])] = &[
     (
         "audited",
         &[
-            (setting!(audit.identity), |c| {
-                c.audit.identity.is_none() && !has_credential(audit::CREDENTIAL)
-            }),
+            // With one that cannot be used nobody is matched, and nothing is logged all the same.
+            (setting!(audit.identity), |c| !has_identity(&c.audit)),
             (setting!(audit.on_failure), |c| c.audit.on_failure != OnFailure::Blind),
             (setting!(audit.on_unproved), |c| c.audit.on_unproved != OnFailure::Blind),
             (setting!(audit.quorum_hours), |c| {
@@ -68,6 +70,13 @@ const WEAKENED_BY: &[(&str, &[(&str, Weaker)])] = &[
         &[
             (setting!(broker.outbox), |c| c.broker.outbox_folder().is_none()),
             (setting!(broker.keep_unheard), |c| !c.broker.keep_unheard),
+            // Where more wait than have room the oldest are dropped.
+            (setting!(broker.outbox_events), |c| {
+                c.broker.outbox_events < BrokerConfig::default().outbox_events
+            }),
+            (setting!(broker.outbox_bytes), |c| {
+                c.broker.outbox_bytes < BrokerConfig::default().outbox_bytes
+            }),
         ],
     ),
     (
@@ -76,18 +85,30 @@ const WEAKENED_BY: &[(&str, &[(&str, Weaker)])] = &[
             c.broker.event_expiry_s > Config::default().broker.event_expiry_s
         })],
     ),
+    (
+        "decision-rule",
+        // Whoever is as close is not named, and the one who is looks like the only one.
+        &[(setting!(decision.ambiguity_margin), |c| {
+            c.decision.ambiguity_margin < DecisionConfig::default().ambiguity_margin
+        })],
+    ),
     ("local-metrics", &[(setting!(metrics.beyond_loopback), |c| c.metrics.beyond_loopback)]),
 ];
 
 /// The service manager's credential stands in for a key file.
-fn has_credential(name: &str) -> bool {
-    std::env::var_os("CREDENTIALS_DIRECTORY")
-        .is_some_and(|folder| std::path::Path::new(&folder).join(name).exists())
+fn credentials() -> Option<PathBuf> {
+    std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)
+}
+
+/// Whether the device has an identity that can be used, as far as this process can see.
+fn has_identity(audit: &AuditConfig) -> bool {
+    audit.open_identity(credentials().as_deref()).is_ok_and(|identity| identity.is_some())
 }
 
 /// Whether the device has a key of its own, as far as this process can see.
 pub fn has_device_key(config: &Config) -> bool {
-    config.watchlist.device_key.is_some() || has_credential(CREDENTIAL)
+    config.watchlist.device_key.is_some()
+        || credentials().is_some_and(|folder| folder.join(CREDENTIAL).exists())
 }
 
 /// The promise that a setting of the decision belongs to.
@@ -140,11 +161,16 @@ pub fn promises(config: &Config) -> Promises {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::watchlist::keys::SecretKey;
 
-    const KEYS: &str = "watchlist.device_key = \"/k\"\naudit.identity = \"/i\"\n";
+    const KEYS: &str = "watchlist.device_key = \"/k\"\naudit.identity = \"IDENTITY\"\n";
 
     fn weakened(text: &str) -> Vec<(String, Vec<String>)> {
-        let config: Config = toml::from_str(text).expect("a configuration");
+        let folder = tempfile::tempdir().expect("a folder");
+        let identity = folder.path().join("identity.key");
+        SecretKey::from_seed(&[1; 32]).create_file(&identity).expect("an identity");
+        let text = text.replace("IDENTITY", &identity.display().to_string());
+        let config: Config = toml::from_str(&text).expect("a configuration");
         let all = promises(&config).into_iter().filter(|(_, state)| !state.kept);
         all.map(|(name, state)| (name, state.weakened_by)).collect()
     }
@@ -170,17 +196,27 @@ mod tests {
             ("watchlist.await_orders_s = 0", "orders-heard-first", "watchlist.await_orders_s"),
             ("broker.url = \"mqtt://far\"", "encrypted-link", "broker.url"),
             ("broker.outbox = \"\"", "candidates-survive", "broker.outbox"),
+            ("broker.outbox_events = 1", "candidates-survive", "broker.outbox_events"),
+            ("broker.outbox_bytes = 131072", "candidates-survive", "broker.outbox_bytes"),
             ("event.head = true", "face-alone", "event.head"),
             ("broker.event_expiry_s = 86400", "candidates-expire", "broker.event_expiry_s"),
             ("vision.quality.max_yaw = 60.0", "quality-gate", "vision.quality.max_yaw"),
             ("decision.cool_down_s = 1", "decision-rule", "decision.cool_down_s"),
+            ("decision.ambiguity_margin = 0.0", "decision-rule", "decision.ambiguity_margin"),
         ] {
             let found = weakened(&format!("{KEYS}{edit}\n"));
             assert_eq!(found, [(name.to_owned(), vec![key.to_owned()])], "{edit}");
         }
         let stricter = "vision.quality.max_yaw = 30.0\n\
             broker.url = \"mqtts://far\"\nbroker.event_expiry_s = 60\ndecision.cool_down_s = 600\n\
-            watchlist.await_orders_s = 600\n";
+            watchlist.await_orders_s = 600\nbroker.outbox_events = 5000\n\
+            decision.ambiguity_margin = 0.1\n";
         assert_eq!(weakened(&format!("{KEYS}{stricter}")), []);
+    }
+
+    #[test]
+    fn an_identity_that_is_named_and_cannot_be_used_keeps_no_promise() {
+        let found = weakened(&KEYS.replace("IDENTITY", "/nonexistent"));
+        assert_eq!(found, [("audited".to_owned(), vec!["audit.identity".to_owned()])]);
     }
 }
