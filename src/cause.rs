@@ -17,6 +17,22 @@ use serde::{Serialize, Serializer};
 
 pub use self::group::CauseGroup;
 
+/// What to do where the device's memory can be used no more. It is not to be moved away: a device
+/// that has run before and has none is damaged.
+macro_rules! begin_memory_anew {
+    () => {
+        concat!(
+            "stop watchpost, move ",
+            setting!(watchlist.list),
+            " away, remove the file that is called as it with `.seen` behind it, write \
+             `{\"last_seen\":0,\"lists\":[]}` into ",
+            setting!(watchlist.state),
+            ", start watchpost, publish the orders that are to hold again, and install a list whose \
+             version is higher than any before",
+        )
+    };
+}
+
 macro_rules! causes {
     ($($name:ident, $code:literal, $group:ident, $meaning:literal, $remedy:expr;)*) => {
         /// Why nobody is matched, or something that came is refused.
@@ -366,11 +382,8 @@ causes! {
             "find out why (`ls -l` as the user that runs watchpost; the disk's health), and put the \
              file ",
             setting!(watchlist.state),
-            " back; where it is lost for good, remove the file that is called as ",
-            setting!(watchlist.list),
-            " with `.seen` behind it, write `{\"last_seen\":0,\"lists\":[]}` into the state file, \
-             publish the orders that are to hold again, and install a list whose version is higher \
-             than any before",
+            " back; where it is lost for good, ",
+            begin_memory_anew!(),
         );
     StateNotStored, "state-not-stored", Device,
         "what the device has to remember cannot be written",
@@ -394,12 +407,9 @@ causes! {
     TooManyOrders, "too-many-orders", Device,
         "more orders came than the device can remember or take at once",
         concat!(
-            "find out who signs or sends so many; then publish the orders that are to hold again, \
-             move ",
-            setting!(watchlist.state),
-            " away with ",
-            setting!(watchlist.list),
-            ", and install a list whose version is higher than any before",
+            "find out who signs or sends so many, and restart watchpost: what came too fast is \
+             heard again; where the device still says so its memory is full: ",
+            begin_memory_anew!(),
         );
     ListNotStored, "list-not-stored", Device,
         "the list on the disk cannot be replaced",

@@ -59,8 +59,8 @@ pub enum MemoryError {
     /// The state cannot be understood.
     #[error(
         "the state file {path} is damaged ({what}); it keeps old lists from coming back, so \
-         nothing is matched without it. Find out why, then move it away and install a list whose \
-         version is higher than any before"
+         nothing is matched without it. Find out why and put it back; where it is lost for good, \
+         `watchpost doctor` says how to begin anew"
     )]
     Damaged {
         /// Of the file.
