@@ -30,6 +30,7 @@
 
 mod aside;
 mod carried;
+mod examine;
 mod nodes;
 mod scan;
 mod tail;
@@ -44,6 +45,7 @@ use serde::Serialize;
 
 pub use self::aside::{origin_of, set_aside};
 pub use self::carried::{CarriedRecords, carried};
+pub use self::examine::examine;
 use self::nodes::NodeFile;
 pub use self::scan::{LogScan, ReadRecord, frame, header, scan, scan_with};
 pub use self::tail::{Durability, LogTail};
@@ -59,7 +61,10 @@ pub const LOG: &str = "log";
 pub const CHECKPOINT: &str = "checkpoint";
 /// The file of the newest checkpoint that witnesses have cosigned.
 pub const COSIGNED: &str = "cosigned";
-const NODES: &str = "nodes";
+/// The file of what follows from the records.
+pub const NODES: &str = "nodes";
+/// The file whose lock the one who writes holds.
+pub const LOCK: &str = "lock";
 
 /// What is wrong with a log on the disk.
 #[derive(Debug, thiserror::Error)]
@@ -227,7 +232,7 @@ impl AuditStore {
     ) -> Result<Self, AuditStoreError> {
         let at = AuditStoreError::at;
         DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(at("make"))?;
-        let lock = private().create(true).truncate(false).open(folder.join("lock"));
+        let lock = private().create(true).truncate(false).open(folder.join(LOCK));
         let lock = lock.map_err(at("lock"))?;
         match lock.try_lock() {
             Ok(()) => {}

@@ -36,6 +36,7 @@ use log::{error, info};
 use self::carried::{LogOfOutbox, carried};
 use self::configured::{place, weak_settings};
 use self::entries::{entry, hand_over, publish, publish_entries};
+pub use self::opening::examine;
 use self::opening::open;
 use self::witnesses::{ReadKeys, WitnessDesk};
 use super::status_board::Condition;

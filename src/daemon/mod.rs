@@ -43,6 +43,7 @@ use log::{error, info, warn};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use self::auditor::Auditor;
+pub(crate) use self::auditor::examine as examine_audit;
 use self::handover::Handover;
 use self::report::Reporter;
 use self::status_board::{Condition, StatusBoard};

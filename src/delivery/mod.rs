@@ -83,6 +83,7 @@ pub use handle::{Delivery, NotTaken, StartError};
 pub use inbound::{
     Inbound, InboundCounters, InboundKind, Receipt, ReceiptedEvent, Screen, Screened,
 };
+pub(crate) use outbox::ledger::examine as examine_ledger;
 pub use revoked::RevokedCandidates;
 pub use signer::Signer;
 pub use snapshot::{Snapshot, StopReport};

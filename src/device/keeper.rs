@@ -410,12 +410,7 @@ impl Keeper {
     /// # Errors
     /// Where a file cannot be used, or newer keys were in use before.
     pub fn trust(&self) -> Result<Trust, Blindness> {
-        let trust = self.keys.current()?;
-        // Where the memory is damaged nothing is matched for that reason.
-        if let Ok(memory) = self.state.memory() {
-            memory.clone().trust(trust.serial())?;
-        }
-        Ok(trust)
+        self.keys.believed(self.state.memory().ok())
     }
 
     /// Verifies a rotation of the keys and keeps it; the serial that is in use from now on.

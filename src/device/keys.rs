@@ -1,7 +1,7 @@
 //! The keys that the device believes: the pinned file, and the signed rotations that followed it.
 //!
 //! Whether older keys have come back is for the device's memory to say, which knows the highest
-//! serial that was in use: [`super::keeper::Keeper`] asks it.
+//! serial that was in use: [`TrustedKeys::believed`] asks it, for the keeper and for `doctor`.
 
 use std::fs;
 use std::io;
@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use crate::cause::Cause;
 use crate::decision::policy::Blindness;
 use crate::files::{FileError, read_bytes, replace};
+use crate::watchlist::memory::DeviceMemory;
 use crate::watchlist::rotation;
 use crate::watchlist::trust::TrustError;
 use crate::watchlist::{Trust, WatchlistConfig};
@@ -57,8 +58,21 @@ impl TrustedKeys {
         self.current_and_signed().map(|(trust, _)| trust)
     }
 
-    /// The same, and whether they are a rotation, which the people of the keys before have signed,
-    /// or the pinned file as it lies there.
+    /// The same, as far as a device with this `memory` believes them; where there is none, nothing
+    /// is matched for that reason.
+    ///
+    /// # Errors
+    /// As of [`TrustedKeys::current`], and where newer keys were in use before.
+    pub fn believed(&self, memory: Option<&DeviceMemory>) -> Result<Trust, Blindness> {
+        let trust = self.current()?;
+        if let Some(memory) = memory {
+            memory.clone().trust(trust.serial())?;
+        }
+        Ok(trust)
+    }
+
+    /// The keys that are believed now, and whether they are a rotation, which the people of the
+    /// keys before have signed, or the pinned file as it lies there.
     ///
     /// # Errors
     /// As of [`TrustedKeys::current`].

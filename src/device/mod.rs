@@ -118,6 +118,15 @@ pub struct Watched<'a> {
     pub tracks: u64,
 }
 
+impl<'a> Watched<'a> {
+    /// The list `active`, in force since `tracks` were searched for.
+    pub fn of(active: &'a ActiveList, tracks: u64) -> Self {
+        let list = active.list();
+        let rate = active.plan().false_positive_rate;
+        Self { list: WatchedList { id: list.id(), version: list.version() }, rate, tracks }
+    }
+}
+
 /// One device: what it matches with, and what messages to it have done.
 pub struct Device {
     pipeline: Pipeline,
@@ -334,11 +343,7 @@ impl Device {
     /// What false alerts are held against; `None` without a list.
     pub fn watched(&self) -> Option<Watched<'_>> {
         let active = self.pipeline.active_list().ok()?;
-        Some(Watched {
-            list: WatchedList { id: active.list().id(), version: active.list().version() },
-            rate: active.plan().false_positive_rate,
-            tracks: self.pipeline.searched_tracks(),
-        })
+        Some(Watched::of(active, self.pipeline.searched_tracks()))
     }
 
     /// Whether the list in force is this one, in this version, and has this entry.

@@ -215,6 +215,24 @@ impl Reviews {
         }
     }
 
+    /// Why nobody would be matched with the list that is `watched`, by a device that believes
+    /// `trust` and has `key`, where that is because of reviews. Changes nothing: for commands that
+    /// only look.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn examine(
+        config: &Config,
+        watched: Watched<'_>,
+        trust: Option<&Trust>,
+        key: Option<&DeviceKey>,
+    ) -> Result<(), Blindness> {
+        let mut reviews = Self::open(config);
+        reviews.set_keys(trust, key);
+        reviews.budget.watch(Some(watched), reviews.are_asked());
+        reviews.blindness().map_or(Ok(()), Err)
+    }
+
     /// Takes note of what false alerts are held against.
     pub fn watch(&mut self, watched: Option<Watched<'_>>, now: Now) {
         self.budget.watch(watched, self.are_asked());

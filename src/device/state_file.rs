@@ -445,6 +445,15 @@ impl StateFile {
     /// Why not.
     pub fn permits(&mut self, now: Now) -> Result<(), Blindness> {
         self.judge_clock(now)?;
+        self.stopped(now)
+    }
+
+    /// As [`StateFile::permits`], of a clock that is believed, and without remembering anything:
+    /// for commands that only look.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn stopped(&self, now: Now) -> Result<(), Blindness> {
         if let Some((cause, why)) = &self.unsaved {
             return Err(Blindness::new(*cause, format_args!("it cannot be stored: {why}")));
         }

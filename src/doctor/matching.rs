@@ -5,8 +5,10 @@ use crate::cause::Cause;
 use crate::config::{Config, promises};
 use crate::delivery::ReceiptRule;
 use crate::delivery::event::Ending;
+use crate::device::Watched;
 use crate::device::keeper::Keeper;
-use crate::device::reviews::REVIEWERS;
+use crate::device::keys::TrustedKeys;
+use crate::device::reviews::{REVIEWERS, Reviews};
 use crate::device::state_file::StateFile;
 use crate::device::vault::Vault;
 use crate::review::config::ReviewConfig;
@@ -41,9 +43,15 @@ pub(super) fn models(configured: &Configured<'_>) -> CheckResult {
     }
 }
 
+/// The keys that are believed: the pinned ones, or those that followed them.
 pub(super) fn trust(configured: &Configured<'_>) -> CheckResult {
-    match Trust::open(&configured.config.watchlist.trust) {
-        Err(error) => CheckResult::failed(error, Cause::NoTrust.remedy()),
+    let config = configured.config;
+    let state = StateFile::open(config);
+    match TrustedKeys::new(&config.watchlist).believed(state.memory().ok()) {
+        Err(blindness) => {
+            let remedy = blindness.cause.remedy();
+            CheckResult::failed(blindness, remedy)
+        }
         Ok(trust) => {
             let holders = |role| trust.keys().iter().filter(|k| k.roles().contains(&role)).count();
             let detail = format!(
@@ -56,16 +64,14 @@ pub(super) fn trust(configured: &Configured<'_>) -> CheckResult {
                 stamp(&trust.valid_until()),
             );
             let now = configured.clock.now().wall;
-            if now < trust.valid_from() || now > trust.valid_until() {
+            if !(trust.valid_from()..trust.valid_until()).contains(&now) {
                 return CheckResult::failed(detail, Cause::TrustNotValid.remedy());
             }
-            if configured.config.broker.receipt == ReceiptRule::Required
-                && holders(Role::Receiver) == 0
-            {
+            if config.broker.receipt == ReceiptRule::Required && holders(Role::Receiver) == 0 {
                 return CheckResult::failed(format!("{detail}; {NO_RECEIVER}"), REMEDY_NO_RECEIVER);
             }
             let found = CheckResult::ok_until(detail, Ending::TrustFile, trust.valid_until(), now);
-            let lacks = lacks(configured.config, &trust);
+            let lacks = lacks(config, &trust);
             if lacks.is_empty() {
                 return found;
             }
@@ -153,10 +159,12 @@ pub(super) fn watchlist(configured: &Configured<'_>) -> CheckResult {
         return CheckResult::skipped("needs models that can be used");
     };
     let now = configured.clock.now();
-    if StateFile::open(config).clock_verdict(now).is_err() {
+    let state = StateFile::open(config);
+    if state.clock_verdict(now).is_err() {
         return CheckResult::skipped("needs a clock that can be believed");
     }
-    let active = match Keeper::new(config, &models).examine(now) {
+    let mut keeper = Keeper::new(config, &models);
+    let active = match keeper.examine(now) {
         Ok(active) => active,
         Err(blindness) => {
             let remedy = blindness.cause.remedy();
@@ -164,7 +172,14 @@ pub(super) fn watchlist(configured: &Configured<'_>) -> CheckResult {
         }
     };
     let detail = active.summary();
-    match active.permits(now.wall) {
+    let by_reviews = || {
+        let trust = keeper.trust().ok();
+        Reviews::examine(config, Watched::of(&active, 0), trust.as_ref(), keeper.vault().key())
+    };
+    // In the daemon's order.
+    let stands =
+        state.stopped(now).and_then(|()| by_reviews()).and_then(|()| active.permits(now.wall));
+    match stands {
         Ok(()) => {
             let list = active.list().expires();
             let (what, ends) = match active.site_until() {

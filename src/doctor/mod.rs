@@ -10,6 +10,7 @@
 //! * Not promised: faults that show only under load, and a broker's access rules for topics.
 
 mod cameras;
+mod disk;
 mod link;
 mod machine;
 mod matching;
@@ -141,7 +142,7 @@ const OF_THE_MACHINE: [(&str, MachineCheck); 4] = [
 ];
 
 /// Checks in the order of the data: what comes later needs what comes before.
-const OF_THE_CONFIGURATION: [(&str, Check); 13] = [
+const OF_THE_CONFIGURATION: [(&str, Check); 15] = [
     ("promises", promises),
     ("models", matching::models),
     ("trust", matching::trust),
@@ -150,16 +151,30 @@ const OF_THE_CONFIGURATION: [(&str, Check); 13] = [
     ("watchlist", matching::watchlist),
     ("source", cameras::source),
     ("views", views::views),
-    ("state", machine::state),
-    ("outbox", machine::outbox),
-    ("reviews", machine::reviews),
+    ("state", disk::state),
+    ("outbox", disk::outbox),
+    ("ledger", disk::ledger),
+    ("reviews", disk::reviews),
+    ("audit", disk::audit),
     ("broker-files", link::files),
     ("broker", link::broker),
 ];
 
 /// The checks that need neither camera nor broker: `watchpost check`.
-pub const REQUIREMENTS: [&str; 8] =
-    ["config", "promises", "models", "trust", "clock", "device-key", "watchlist", "broker-files"];
+pub const REQUIREMENTS: [&str; 12] = [
+    "config",
+    "promises",
+    "models",
+    "trust",
+    "clock",
+    "device-key",
+    "watchlist",
+    "state",
+    "outbox",
+    "ledger",
+    "audit",
+    "broker-files",
+];
 
 /// The names of all checks, in the order in which they run.
 pub fn checks() -> impl Iterator<Item = &'static str> {

@@ -38,6 +38,21 @@ struct LedgerLine {
     id: Option<EventId>,
 }
 
+fn appending() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    // Without waiting for a reader, should it be a pipe.
+    options.append(true).mode(0o600).custom_flags(libc::O_NONBLOCK);
+    options
+}
+
+/// Whether [`Ledger::open`] could open what is at `path`. Makes and writes nothing.
+///
+/// # Errors
+/// Where it cannot be opened; [`io::ErrorKind::NotFound`] where there is nothing.
+pub fn examine(path: &Path) -> io::Result<()> {
+    appending().open(path).map(drop)
+}
+
 /// The file. See the module's documentation.
 #[derive(Debug)]
 pub struct Ledger {
@@ -54,11 +69,7 @@ impl Ledger {
     /// # Errors
     /// Where it cannot be opened.
     pub fn open(path: &Path) -> io::Result<Self> {
-        // Without waiting for a reader, should it be a pipe.
-        let flags = libc::O_NONBLOCK;
-        let mut options = OpenOptions::new();
-        options.append(true).create(true).mode(0o600).custom_flags(flags);
-        let file = options.open(path)?;
+        let file = appending().create(true).open(path)?;
         let bytes = file.metadata()?.len();
         Ok(Self { path: path.to_owned(), file, bytes, failed: false })
     }
@@ -125,6 +136,17 @@ mod tests {
         assert_eq!((&lines[0]["fate"], &lines[0]["position"]), (&"taken".into(), &7.into()));
         assert_eq!(lines[0]["id"], "00000000-0000-0000-0000-000000000001");
         assert_eq!((&lines[1]["fate"], lines[1].get("id")), (&"given_up".into(), None));
+    }
+
+    #[test]
+    fn what_could_not_be_opened_is_known_before_and_nothing_is_made() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let [none, file] = ["none", "file"].map(|name| folder.path().join(name));
+        assert!(examine(&none).is_err_and(|e| e.kind() == io::ErrorKind::NotFound));
+        assert!(!none.exists());
+        fs::write(&file, "before").expect("writes");
+        assert!(examine(&file).is_ok() && examine(folder.path()).is_err());
+        assert_eq!(fs::read(&file).expect("reads"), b"before");
     }
 
     #[test]
