@@ -9,7 +9,8 @@ const ORIGIN: &str = "watchpost/gate-1";
 
 /// Opens it; whoever only looks has said the same before.
 fn open(folder: &Path) -> Result<AuditStore, AuditStoreError> {
-    let looked = examine(folder, ORIGIN, &CarriedRecords::default()).map_err(|error| error.to_string());
+    let looked =
+        examine(folder, ORIGIN, &CarriedRecords::default()).map_err(|error| error.to_string());
     let opened = AuditStore::open(folder, ORIGIN);
     if !matches!(opened, Err(AuditStoreError::Busy(_))) {
         let found = opened.as_ref().map(AuditStore::size).map_err(ToString::to_string);
