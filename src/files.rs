@@ -7,8 +7,8 @@
 //!   against that.
 //! * Files that are made here have mode 0600.
 //! * A file that must not be there is made by [`create`].
-//! * Bytes and text are read by one reader, up to a limit: [`read_bytes`], [`read_text`]; secrets on
-//!   a line by [`secret`].
+//! * Bytes and text are read by one reader, up to a limit: [`read_bytes`], [`read_text`]; a secret
+//!   on a line by [`secret`].
 //! * It does not make directories, and it does not lock: two writers of one file replace each
 //!   other's work, and each replaces it as a whole.
 

@@ -178,6 +178,7 @@ fn an_order_is_sent_until_the_device_answers_and_who_has_not_is_an_exit_code() {
     let wanted = [["gate-1", "followed"], ["gate-2", "no-answer"]].map(|a| a.map(Some));
     assert_eq!((answers, code), (wanted.to_vec(), Some(1)));
     assert!(lines[1]["sent"].as_u64() >= Some(2), "{}", lines[1]);
+    assert_ne!(lines[0]["status"]["state"], "online", "that was before: {}", lines[0]);
 
     // Once more, by somebody who does not know: it has been followed.
     let (lines, code) = orders(&["send", &order, "--device", "gate-1", "--config", &config]);

@@ -89,8 +89,8 @@ pub fn run(args: &Args) -> Result<ExitCode, CliError> {
     serves(&args.folder, &args.broker)?;
     for device in devices.iter().filter(|id| !is_plainly_opaque(id, IdentifierOf::Thing)) {
         output::warn(format_args!(
-            "the device {device} may be called by a person's name: what it says of itself is \
-             published with it; name it by its place, as in gate-1"
+            "the device {device} may be called by a person's name, and ids of devices are \
+             published; name it by its place, as in gate-1"
         ));
     }
     fs::create_dir_all(&args.folder)?;

@@ -209,7 +209,7 @@ mod tests {
         SecretKey::generate().unwrap().create_file(&key).unwrap();
         let with = |passphrase_file| SignerKey { key: key.clone(), passphrase_file }.open();
         assert!(with(None).is_ok());
-        let refused = with(Some(folder.path().join("none"))).err().expect("it is missing");
+        let refused = with(Some(folder.path().join("none"))).expect_err("it is missing");
         assert!(refused.to_string().contains("cannot read the passphrase"), "{refused}");
     }
 }

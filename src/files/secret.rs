@@ -1,6 +1,6 @@
 //! The one reader of secrets that people write on a line: passwords and passphrases.
 //!
-//! * The secret is the first line, blanks and all; what a text is, [`text`] says, the same for every
+//! * The secret is the first line, blanks and all; what a text is, [`text`] says, the same for each
 //!   secret: byte order marks, UTF-16 and the ends of lines make no difference.
 //! * One that is too long is refused: cut off it would be another one, without a word.
 //! * Nothing of it is in an error.

@@ -47,8 +47,8 @@ fn ids(list: &Reference, devices: &[Reference]) -> Vec<String> {
     all.filter(|(_, id)| !is_plainly_opaque(id, IdentifierOf::Thing))
         .map(|(what, id)| {
             format!(
-                "the {what} {id} may be called by a person's name: what the device says of itself \
-                 is published with it; name it by a place or a file number, as in station-north or \
+                "the {what} {id} may be called by a person's name, and ids of lists and devices \
+                 are published; name it by a place or a file number, as in station-north or \
                  case-0412"
             )
         })
