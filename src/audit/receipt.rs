@@ -132,7 +132,7 @@ fn decode(payload: &[u8]) -> Result<(&str, Vec<ReceivedEvent>), ReceiptError> {
 mod tests {
     use super::*;
     use crate::watchlist::fixture;
-    use proptest::prelude::*;
+    use crate::watchlist::sign1::only_the_very_bytes_count;
 
     fn trust() -> Trust {
         let people = [("signer", 1), ("signer", 2), ("receiver", 3)];
@@ -176,21 +176,9 @@ mod tests {
         assert!(refused(&large, "gate-1").is_malformed());
     }
 
-    proptest! {
-        #[test]
-        fn one_bit_more_or_less_and_it_does_not_count(
-            at: prop::sample::Index, bit in 0u8..8, cut: prop::sample::Index,
-        ) {
-            let good = give("gate-1", &events(3), &fixture::key(3));
-            let mut other = good.clone();
-            other[at.index(good.len())] ^= 1 << bit;
-            prop_assert!(open(&other, &trust(), "gate-1").is_err());
-            prop_assert!(open(&good[..cut.index(good.len())], &trust(), "gate-1").is_err());
-        }
-
-        #[test]
-        fn any_bytes_are_read_or_refused(bytes: Vec<u8>) {
-            prop_assert!(open(&bytes, &trust(), "gate-1").is_err());
-        }
+    #[test]
+    fn one_bit_more_or_less_and_it_does_not_count() {
+        let (good, trust) = (give("gate-1", &events(3), &fixture::key(3)), trust());
+        only_the_very_bytes_count(&good, |bytes| open(bytes, &trust, "gate-1").is_ok());
     }
 }

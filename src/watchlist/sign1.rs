@@ -87,3 +87,24 @@ impl<'a> Sign1<'a> {
         key.id() == self.signer && key.verifies(&signed, &self.signature)
     }
 }
+
+/// For tests of what is read from such a container: `good` counts, and with one bit more or less,
+/// cut short, or as any other bytes it does not.
+#[cfg(test)]
+pub fn only_the_very_bytes_count(good: &[u8], counts: impl Fn(&[u8]) -> bool) {
+    use proptest::prelude::*;
+    use proptest::test_runner::TestRunner;
+
+    assert!(counts(good));
+    let index = || any::<prop::sample::Index>();
+    let damage = (index(), 0u8..8, index(), any::<Vec<u8>>());
+    let held = TestRunner::default().run(&damage, |(at, bit, cut, bytes)| {
+        let mut other = good.to_vec();
+        other[at.index(good.len())] ^= 1 << bit;
+        prop_assert!(!counts(&other));
+        prop_assert!(!counts(&good[..cut.index(good.len())]));
+        prop_assert!(!counts(&bytes));
+        Ok(())
+    });
+    held.unwrap_or_else(|damage| panic!("{damage}"));
+}
