@@ -280,7 +280,7 @@ impl Delivery {
     /// # Errors
     /// Where they are not taken, none of them; each is counted.
     pub fn publish_carrying(&self, events: Together, carried: Carried) -> Result<(), NotTaken> {
-        self.publish_batch(Batch { events, carried: Some(carried) })
+        self.publish_batch(Batch { events, carried: Some(Box::new(carried)) })
     }
 
     fn publish_batch(&self, batch: Batch) -> Result<(), NotTaken> {

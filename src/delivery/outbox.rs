@@ -107,7 +107,7 @@ pub struct Batch {
     /// In their order.
     pub events: Together,
     /// For the audit log.
-    pub carried: Option<Carried>,
+    pub carried: Option<Box<Carried>>,
 }
 
 /// Largest event in bytes; a crop of [`super::event::MAX_CROP`] in base64 fits.

@@ -88,7 +88,7 @@ fn candidate(log: &Arc<Log>) -> Batch {
         checkpoint: "w/cam\n7\nroot\n".into(),
         announcement: Some("grown".into()),
     };
-    Batch { events: Together::from_iter([event]), carried: Some(carried) }
+    Batch { events: Together::from_iter([event]), carried: Some(Box::new(carried)) }
 }
 
 #[test]
