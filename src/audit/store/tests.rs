@@ -7,7 +7,7 @@ use crate::audit::tree::{self, consistency, inclusion, verify_consistency, verif
 
 const ORIGIN: &str = "watchpost/gate-1";
 
-/// Opens it; whoever only looks has said the same before.
+/// Opens it; whoever only looks has said the same before, but for what the disk refuses.
 fn open(folder: &Path) -> Result<AuditStore, AuditStoreError> {
     let looked =
         examine(folder, ORIGIN, &CarriedRecords::default()).map_err(|error| error.to_string());
@@ -242,7 +242,7 @@ fn a_full_or_read_only_disk_is_an_error_by_name() {
     assert!(error.to_string().starts_with("cannot write the audit log: "), "{error}");
     assert!(matches!(store.append(b""), Err(AuditStoreError::Size(0))));
     assert!(matches!(store.append(&[0; MAX_RECORD + 1]), Err(AuditStoreError::Size(_))));
-    let nowhere = open(Path::new("/proc/audit")).unwrap_err();
+    let nowhere = AuditStore::open(Path::new("/proc/audit"), ORIGIN).unwrap_err();
     assert!(matches!(nowhere, AuditStoreError::Io { what: "make", .. }), "{nowhere}");
 }
 
