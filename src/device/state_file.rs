@@ -234,11 +234,9 @@ impl StateFile {
     ///
     /// # Errors
     /// What it lacks.
-    fn fits_the_log(&mut self) -> Result<(), Blindness> {
-        if let Ok(memory) = &self.memory {
-            self.gaps.retain(|gap| !gap.is_filled(memory));
-        }
-        match self.gaps.first() {
+    fn fits_the_log(&self) -> Result<(), Blindness> {
+        let memory = self.memory()?;
+        match self.gaps.iter().find(|gap| !gap.is_filled(memory)) {
             None => Ok(()),
             Some(gap) => Err(Blindness::new(
                 Cause::DamagedState,
