@@ -211,8 +211,8 @@ impl StatusBoard {
     }
 
     /// What else does not work as it should: revoked templates that are still there, orders that
-    /// nobody has heard, metrics that nobody can read, false alerts that are counted anew, reviewers
-    /// who are not told apart.
+    /// nobody has heard, metrics that nobody can read, false alerts that are counted anew,
+    /// reviewers who are not told apart.
     pub fn further_problems(&self) -> Vec<String> {
         let reported = self.lock();
         let unheard = reported.orders_unheard.then(|| {

@@ -11,8 +11,8 @@ use crate::files::open;
 
 /// How many records the log of `origin` in `folder` has with what the outbox holds for it, none
 /// where there is no log yet: judged as
-/// [`AuditStore::open_with`](super::AuditStore::open_with) does, and nothing is made, mended or locked. Its
-/// own daemon may write it meanwhile. Whether it can be written is not looked at.
+/// [`AuditStore::open_with`](super::AuditStore::open_with) does, and nothing is made, mended or
+/// locked. Its own daemon may write it meanwhile. Whether it can be written is not looked at.
 ///
 /// # Errors
 /// Where it cannot be read, or is not what it was.
