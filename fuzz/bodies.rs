@@ -38,8 +38,8 @@ use watchpost::watchlist::{Trust, WatchlistConfig, codec, order, removal, rotati
 /// stays one without its entries.
 pub fn list(bytes: &[u8]) {
     let shown = author::show(bytes, None);
-    if let Ok(Some(parts)) = removal::without(bytes, |_| true) {
-        let left = author::show(&parts.concat(), None);
+    if let Ok(Some(reduced)) = removal::without(bytes, |_| true) {
+        let left = author::show(&reduced.parts.concat(), None);
         assert!(shown.is_err() || left.is_ok_and(|left| left.entries.is_empty()));
     }
     // The parts alone, so that neither container nor digests have to be guessed.

@@ -92,7 +92,7 @@ fn a_memory_without_the_last_revocation_or_with_an_older_list_is_found_until_it_
     let version = "version 7 of the list north".to_owned();
     assert_eq!(lacks(&memory(&[("north", 7)], &[1, 2])), Vec::<String>::new());
     assert_eq!(lacks(&memory(&[("north", 8)], &[2])), Vec::<String>::new());
-    assert_eq!(lacks(&memory(&[("north", 7)], &[1])), [order.clone()]);
+    assert_eq!(lacks(&memory(&[("north", 7)], &[1])), std::slice::from_ref(&order));
     assert_eq!(lacks(&memory(&[("north", 6)], &[1])), [order.clone(), version.clone()]);
     assert_eq!(lacks(&memory(&[], &[])), [order, version]);
     // An expired list may be forgotten where there are others.
