@@ -309,7 +309,8 @@ fn the_remedy_for_a_memory_that_is_lost_or_full_leads_back_to_matching() {
     };
     let desk = &field.desk;
     let configuration = fs::read_to_string(desk.path("watchpost.toml")).expect("a configuration");
-    let lost: [(&str, fn(&Desk)); 3] = [
+    type Loss = fn(&Desk);
+    let lost: [(&str, Loss); 3] = [
         ("too-many-orders", |desk| state(desk, ",\"full\":true")),
         ("damaged-state", |desk| write(desk, "state.json", "{")),
         ("damaged-state", |desk| fs::remove_file(desk.path("state.json")).expect("it is there")),
