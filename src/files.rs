@@ -23,9 +23,11 @@ use std::path::{Path, PathBuf};
 pub use self::secret::{NoSecret, secret};
 #[cfg(any(feature = "author", feature = "desk"))]
 pub use self::text::read_bytes_of;
+#[cfg(feature = "evaluate")]
+pub use self::text::text;
 #[cfg(feature = "author")]
 pub use self::text::text_or_windows_1252;
-pub use self::text::{open, read_bytes, read_text, read_text_of, text};
+pub use self::text::{open, read_bytes, read_text, read_text_of};
 
 /// What could not be done with a file.
 #[derive(Debug, thiserror::Error)]
