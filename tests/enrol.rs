@@ -107,7 +107,7 @@ fn a_folder_a_person_is_read_and_look_alikes_are_told() {
     );
 
     // The arithmetic of the list that came of it: two entries fit a fifth of a false alert in 1000
-    // faces a day with what was measured of the built-in embedder, and in 60,000 faces one does.
+    // faces a day with what was measured of the built-in embedder, and in 30,000 faces one does.
     let plan = |more: &[&str]| -> Value {
         let draft = desk.arg("draft.json");
         serde_json::from_str(&ok(&[&["watchlist", "plan", &draft, "--json"][..], more].concat()))
@@ -116,7 +116,7 @@ fn a_folder_a_person_is_read_and_look_alikes_are_told() {
     let list = plan(&[]);
     assert_eq!((&list["fits"], &list["entries"]), (&true.into(), &2.into()), "{list}");
     assert!(list["expected_false_alerts_per_day"].as_f64() <= Some(0.2), "{list}");
-    let busier = plan(&["--faces-per-day", "60000"]);
+    let busier = plan(&["--faces-per-day", "30000"]);
     assert_eq!(
         (&busier["fits"], &busier["largest"], &busier["threshold"]),
         (&false.into(), &1.into(), &Value::Null)
@@ -125,7 +125,7 @@ fn a_folder_a_person_is_read_and_look_alikes_are_told() {
     // Whoever signs a list that no device takes is told.
     let text = std::fs::read_to_string(desk.path("draft.json")).expect("a draft");
     let busier =
-        text.replace("\"expected_faces_per_day\": 1000", "\"expected_faces_per_day\": 60000");
+        text.replace("\"expected_faces_per_day\": 1000", "\"expected_faces_per_day\": 30000");
     assert_ne!(text, busier);
     std::fs::write(desk.path("draft.json"), busier).expect("writes");
     let [draft, key, out] = ["draft.json", "alice.key", "list.cose"].map(|n| desk.arg(n));
